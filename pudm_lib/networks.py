@@ -1,0 +1,84 @@
+"""Noise predictors eps_theta(x_t, t): U-Nets by size, and an MLP for toy data.
+
+All are called `model(x_t, t).sample`, as diffusers' models are, so that any of its
+pretrained ones fits in.
+"""
+
+import math
+
+import torch
+from diffusers import UNet2DModel
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from torch import Tensor, nn
+
+# block_out_channels, layers_per_block, norm_num_groups, level with attention or None.
+# "paper" is the released code's network: 61.5 M parameters at three channels.
+UNETS = {
+    "tiny": ((8, 16), 1, 4, None),
+    "small": ((32, 64), 1, 8, None),
+    "medium": ((64, 128, 128), 2, 32, 1),
+    "paper": ((128, 128, 256, 512), 2, 32, 2),
+}
+
+
+def make_unet(size: str, *, resolution: int, channels: int) -> UNet2DModel:
+    """A U-Net for (B, channels, resolution, resolution) images.
+
+    Args:
+        size: a key of `UNETS`.
+        resolution: pixels a side; must be divisible by 2 for each level but one.
+        channels: 1 or 3.
+
+    Raises:
+        ValueError: unknown size, or a resolution the levels cannot halve.
+    """
+    if size not in UNETS:
+        raise ValueError(f"network={size!r}, must be one of {', '.join(UNETS)}")
+    widths, layers, groups, attention = UNETS[size]
+    halvings = 2 ** (len(widths) - 1)
+    if resolution % halvings:
+        raise ValueError(
+            f"resolution={resolution}: network {size!r} halves the image "
+            f"{len(widths) - 1} times, so it must be a multiple of {halvings}"
+        )
+    down = ["DownBlock2D"] * len(widths)
+    up = ["UpBlock2D"] * len(widths)
+    if attention is not None:
+        down[attention] = "AttnDownBlock2D"
+        up[-1 - attention] = "AttnUpBlock2D"
+    return UNet2DModel(
+        sample_size=resolution,
+        in_channels=channels,
+        out_channels=channels,
+        layers_per_block=layers,
+        block_out_channels=widths,
+        down_block_types=tuple(down),
+        up_block_types=tuple(up),
+        norm_num_groups=groups,
+        add_attention=attention is not None,
+    )
+
+
+class MLPDenoiser(nn.Module):
+    """A small noise predictor for points of `dims` coordinates; x_t is (B, dims)."""
+
+    def __init__(self, dims: int, *, width: int = 128, num_train_timesteps: int = 1000):
+        super().__init__()
+        self.num_train_timesteps = num_train_timesteps
+        frequencies = torch.exp(torch.linspace(0.0, math.log(100.0), 16))
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(dims + 32, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, dims),
+        )
+
+    def forward(self, x_t: Tensor, t: Tensor) -> UNet2DOutput:
+        phase = t.to(x_t.dtype).reshape(-1, 1) / self.num_train_timesteps
+        phase = phase.expand(len(x_t), 1) * self.frequencies  # (B, 16)
+        features = torch.cat([x_t, phase.sin(), phase.cos()], dim=1)
+        return UNet2DOutput(sample=self.layers(features))

@@ -1,0 +1,78 @@
+"""Where the book's files lie; each place can be moved by an environment variable.
+
+| function      | variable       | default                |
+|---------------|----------------|------------------------|
+| project_root  | PUDM_ROOT      | the folder of notebooks/ |
+| data_root     | PUDM_DATA      | <root>/data            |
+| runs_root     | PUDM_RUNS      | <root>/runs            |
+| figures_root  | PUDM_FIGURES   | <root>/build/figures   |
+
+Notebooks run in different working directories under JupyterLab, papermill and nbval,
+so nothing in the book uses a path relative to the working directory.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def project_root() -> Path:
+    return Path(os.environ.get("PUDM_ROOT", Path(__file__).resolve().parent.parent))
+
+
+def _place(variable: str, default: str) -> Path:
+    value = os.environ.get(variable)
+    return Path(value).expanduser().resolve() if value else project_root() / default
+
+
+def data_root() -> Path:
+    return _place("PUDM_DATA", "data")
+
+
+def runs_root() -> Path:
+    return _place("PUDM_RUNS", "runs")
+
+
+def build_root() -> Path:
+    return project_root() / "build"
+
+
+def figures_root() -> Path:
+    return _place("PUDM_FIGURES", "build/figures")
+
+
+def curated_figures_root() -> Path:
+    return project_root() / "figures"
+
+
+def headless() -> bool:
+    """True under the batch runner and the tests: no widgets, no progress bars."""
+    return bool(os.environ.get("PUDM_HEADLESS"))
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a whole file or nothing: a reader never sees half of it.
+
+    Raises:
+        OSError: the folder cannot be made or written; names the folder.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The temporary name is unique, so two writers of one path cannot mix.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+    except OSError as error:
+        raise OSError(
+            f"cannot write in {path.parent}: {error.strerror or error}. Choose another "
+            "folder by PUDM_RUNS or PUDM_FIGURES, or make this one writable."
+        ) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes 0600; the umask is not asked twice
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

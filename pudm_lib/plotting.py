@@ -1,0 +1,116 @@
+"""How the book's figures look: one style, colours that colour-blind readers can tell
+apart (Okabe and Ito 2008), and the few drawings that more than one chapter uses."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, BLACK, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+    "#000000",
+    "#7F7F7F",
+)
+
+# Normal is always blue, sensitive always vermillion, whatever the data.
+NORMAL, SENSITIVE = BLUE, VERMILLION
+
+METHOD_COLOURS = {
+    "unsupervised": GREY,
+    "supervised": PURPLE,
+    "supervised_code": ORANGE,
+    "pu_unbiased": SKY,
+    "pu_non_negative": BLUE,
+    "pu_absolute": GREEN,
+    "pnu": BLACK,
+}
+
+METHOD_LABELS = {
+    "unsupervised": "unsupervised (eq. 9)",
+    "supervised": "supervised (eq. 12)",
+    "supervised_code": "supervised (released code)",
+    "pu_unbiased": "PU unbiased (eq. 18)",
+    "pu_non_negative": "PU non-negative (eq. 19)",
+    "pu_absolute": "PU absolute",
+    "pnu": "PNU",
+}
+
+
+def use_book_style() -> None:
+    """Set matplotlib's defaults for a chapter; called once, in its first cell."""
+    plt.rcParams.update(
+        {
+            "axes.grid": True,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 11,
+            "figure.constrained_layout.use": True,
+            "figure.figsize": (8.0, 3.6),
+            "font.size": 10,
+            "grid.alpha": 0.3,
+            "legend.frameon": False,
+        }
+    )
+
+
+def to_display(images) -> np.ndarray:
+    """uint8 (B, C, H, W) -> (B, H, W) or (B, H, W, 3) for imshow."""
+    images = np.asarray(images)
+    return images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+
+
+def image_sheet(
+    axes: Axes, images, *, columns: int, marked: Sequence[bool] | None = None
+) -> None:
+    """Images side by side on one axes; the marked ones (sensitive) get a frame and a
+    corner dot, so that neither colour nor position alone carries the message.
+
+    Args:
+        images: uint8 (B, C, H, W).
+        columns: images in a row.
+        marked: (B,) or None.
+    """
+    pictures = to_display(images)
+    side = pictures.shape[1]
+    cell = side + 2
+    rows = -(-len(pictures) // columns)
+    canvas = np.full((rows * cell, columns * cell, *pictures.shape[3:]), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        top, left = (i // columns) * cell + 1, (i % columns) * cell + 1
+        canvas[top : top + side, left : left + side] = picture
+        if marked is not None and marked[i]:
+            axes.add_patch(
+                plt.Rectangle(
+                    (left - 1, top - 1),
+                    side + 1,
+                    side + 1,
+                    fill=False,
+                    edgecolor=SENSITIVE,
+                    linewidth=1.8,
+                )
+            )
+            axes.plot(left, top, marker="o", color=SENSITIVE, markersize=4)
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def error_bars(values, intervals) -> np.ndarray:
+    """(n,) values and (n, 2) intervals -> matplotlib's (2, n) lengths, never negative
+    (rounding can put an interval's end a hair inside its value)."""
+    values, intervals = np.asarray(values), np.asarray(intervals)
+    return np.maximum(0, [values - intervals[:, 0], intervals[:, 1] - values])
+
+
+def new_figure(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
+    """plt.subplots whose axes are always a flat array."""
+    figure, axes = plt.subplots(rows, columns, squeeze=False, **options)
+    return figure, axes.ravel()
