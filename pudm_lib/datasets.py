@@ -170,22 +170,28 @@ def _torchvision(name: str, download: bool) -> ImageSource:
             train, test = (
                 tv.CIFAR10(root, p, download=download) for p in (True, False)
             )
-            pixels = [torch.from_numpy(p.data).permute(0, 3, 1, 2) for p in (train, test)]
+            pixels = [
+                torch.from_numpy(p.data).permute(0, 3, 1, 2) for p in (train, test)
+            ]
             return _in_memory(
                 name, train.classes, pixels[0], train.targets, pixels[1], test.targets
             )
         if name == "stl10":
-            train, test = (tv.STL10(root, p, download=download) for p in ("train", "test"))
+            train, test = (
+                tv.STL10(root, p, download=download) for p in ("train", "test")
+            )
             # On disk the two spatial axes are swapped; torchvision swaps them back.
-            pixels = [torch.from_numpy(np.ascontiguousarray(p.data)) for p in (train, test)]
+            pixels = [
+                torch.from_numpy(np.ascontiguousarray(p.data)) for p in (train, test)
+            ]
             return _in_memory(
                 name, train.classes, pixels[0], train.labels, pixels[1], test.labels
             )
         return _celeba(root, download)
     except (RuntimeError, OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"dataset={name!r} cannot be read under {root} ({_one_line(error)}). Fetch it "
-            f"with `python -m pudm_lib data fetch {name}`, or set PUDM_DATA to the "
+            f"dataset={name!r} cannot be read under {root} ({_one_line(error)}). Fetch "
+            f"it with `python -m pudm_lib data fetch {name}`, or set PUDM_DATA to the "
             "folder that holds it"
         ) from error
 
@@ -257,7 +263,9 @@ def _reader_of_files(files: dict[str, list[Path]], channels: int):
             if pictures and picture.shape != pictures[0].shape:
                 # Sizes differ within the set: bring them to the first one's, cropped.
                 side = min(pictures[0].shape[-2:])
-                pictures[0] = resize(pictures[0][None], resolution=side, channels=channels)[0]
+                pictures[0] = resize(
+                    pictures[0][None], resolution=side, channels=channels
+                )[0]
                 picture = resize(picture[None], resolution=side, channels=channels)[0]
             pictures.append(picture)
         return torch.stack(pictures)
@@ -275,7 +283,9 @@ def _decode(file: Path, channels: int | None) -> Tensor:
         raise DataError(
             f"{file} is not a readable image ({_one_line(error)}); replace or remove it"
         ) from error
-    return torch.from_numpy(pixels.copy().reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
+    return torch.from_numpy(pixels.copy().reshape(*pixels.shape[:2], -1)).permute(
+        2, 0, 1
+    )
 
 
 def _npz(name: str, path: Path) -> ImageSource:
@@ -290,7 +300,11 @@ def _npz(name: str, path: Path) -> ImageSource:
         ) from error
     except Exception as error:  # zipfile and zlib have exceptions of their own
         raise DataError(f"{path} is damaged ({_one_line(error)})") from error
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(images) != len(labels):
+    if (
+        images.dtype != np.uint8
+        or images.ndim not in (3, 4)
+        or len(images) != len(labels)
+    ):
         raise DataError(
             f"{path}: `images` must be uint8 (N, H, W) or (N, H, W, 3) with one label "
             f"each, not {images.dtype} {images.shape} with {len(labels)} labels"

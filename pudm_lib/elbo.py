@@ -1,0 +1,277 @@
+"""The evidence lower bound of a diffusion model (Ho et al. 2020, eq. 5; PUDM eq. 7).
+
+Two roads to one number: `elbo_terms` adds up exact Kullback-Leibler divergences,
+`elbo_monte_carlo` averages log p(x_{0:T}) - log q(x_{1:T} | x0) over drawn paths.
+Steps are indices t = 0 .. T-1 as in diffusers; index t takes x_{t+1} to x_t of the
+papers. All logarithms are natural, so the ELBO is in nats.
+
+`model` is called as every network of the book, `model(x_t, t).sample`, with a 0-dim t.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Model = Callable[[Tensor, Tensor], Any]
+
+
+def vp_alphas_cumprod(
+    num_train_timesteps: int, *, b_min: float = 0.1, b_max: float = 20.0
+) -> Tensor:
+    """alpha_bar of the linear variance-preserving schedule, cut into T equal steps.
+
+    alpha_bar(s) = exp(-integral of b from 0 to s), b(u) = b_min + (b_max - b_min) u,
+    at s = 1/T, 2/T, .., 1 (Song et al. 2021, eq. 32). Any T destroys the data equally,
+    which makes ELBOs of different T comparable; T = 1000 is close to DDPM's own.
+
+    Returns:
+        (T,), float64, falling.
+    """
+    if num_train_timesteps < 1:
+        raise ValueError(f"num_train_timesteps={num_train_timesteps}, must be >= 1")
+    if not 0 < b_min <= b_max:
+        raise ValueError(f"b_min={b_min}, b_max={b_max}: must be 0 < b_min <= b_max")
+    s = torch.arange(1, num_train_timesteps + 1, dtype=torch.float64)
+    s = s / num_train_timesteps
+    return torch.exp(-(b_min * s + (b_max - b_min) * s.square() / 2))
+
+
+def step_betas(alphas_cumprod: Tensor) -> Tensor:
+    """beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, (T,), with alpha_bar = 1 before."""
+    return 1 - alphas_cumprod / _previous(alphas_cumprod)
+
+
+def posterior_variances(alphas_cumprod: Tensor) -> Tensor:
+    """Variances of q(x_{t-1} | x_t, x0) (Ho et al. eq. 7), (T,); the first is 0."""
+    before = 1 - _previous(alphas_cumprod)
+    return step_betas(alphas_cumprod) * before / (1 - alphas_cumprod)
+
+
+def reverse_variances(alphas_cumprod: Tensor, variance: str = "posterior") -> Tensor:
+    """Variances of the model's p(x_{t-1} | x_t), (T,).
+
+    Args:
+        variance: "posterior" (diffusers' "fixed_small") or "beta" ("fixed_large").
+            The first step's posterior variance is 0, no density at all, so both
+            take beta there.
+    """
+    betas = step_betas(alphas_cumprod)
+    if variance == "beta":
+        return betas
+    if variance != "posterior":
+        raise ValueError(f"variance={variance!r}, must be 'posterior' or 'beta'")
+    return torch.cat([betas[:1], posterior_variances(alphas_cumprod)[1:]])
+
+
+def forward_posterior_mean(
+    x_t: Tensor, x0: Tensor, t: int, alphas_cumprod: Tensor
+) -> Tensor:
+    """The mean of q(x_{t-1} | x_t, x0) (Ho et al. eq. 7)."""
+    a, before = alphas_cumprod[t], _previous(alphas_cumprod)[t]
+    beta = step_betas(alphas_cumprod)[t]
+    from_x0 = before.sqrt() * beta / (1 - a)
+    from_x_t = (1 - beta).sqrt() * (1 - before) / (1 - a)
+    return from_x0.to(x_t) * x0 + from_x_t.to(x_t) * x_t
+
+
+def reverse_mean(x_t: Tensor, eps_hat: Tensor, t: int, alphas_cumprod: Tensor):
+    """The mean of the model's p(x_{t-1} | x_t) (Ho et al. eq. 11)."""
+    beta = step_betas(alphas_cumprod)[t]
+    share = beta / (1 - alphas_cumprod[t]).sqrt()
+    return (x_t - share.to(x_t) * eps_hat) / (1 - beta).sqrt().to(x_t)
+
+
+def normal_quadrature(nodes: int, *, reach: float = 8.0) -> tuple[Tensor, Tensor]:
+    """Evenly spaced eps (nodes, 1) and weights (nodes,) for averages under N(0, 1).
+
+    The trapezoid rule converges faster than any power of the spacing on smooth
+    integrands that fall off like exp(-eps^2 / 2).
+    """
+    if nodes < 2:
+        raise ValueError(f"nodes={nodes}, must be >= 2")
+    eps = torch.linspace(-reach, reach, nodes, dtype=torch.float64)
+    weights = torch.exp(-eps.square() / 2)
+    return eps[:, None], weights / weights.sum()
+
+
+@dataclass(frozen=True)
+class ElboTerms:
+    """The ELBO of B points, term by term; each term is >= 0 but the reconstruction.
+
+    Attributes:
+        prior: (B,), KL(q(x_T | x0) || p(x_T)), L_T.
+        kl: (T-1, B), KL(q(x_{t-1} | x_t, x0) || p(x_{t-1} | x_t)), L_{t-1}; row i
+            belongs to index t = i + 1.
+        reconstruction: (B,), -E log p(x0 | x_1), L_0.
+    """
+
+    prior: Tensor
+    kl: Tensor
+    reconstruction: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """(B,), in nats; a lower bound on the model's log p(x0)."""
+        return -(self.prior + self.kl.sum(0) + self.reconstruction)
+
+
+def elbo_terms(
+    model: Model,
+    x0: Tensor,
+    alphas_cumprod: Tensor,
+    *,
+    eps: Tensor,
+    weights: Tensor | None = None,
+    variance: str = "posterior",
+) -> ElboTerms:
+    """The terms of the ELBO at each x0 (Ho et al. eq. 5).
+
+    Args:
+        x0: (B, ...).
+        alphas_cumprod: (T,), float64, falling in (0, 1).
+        eps: (M, ...), the noises at which x_t is looked at, the same for every x0 and
+            t: quadrature nodes, or draws of N(0, I).
+        weights: (M,) of the nodes, summing to one; None for equal weights.
+        variance: see `reverse_variances`.
+    """
+    _check_schedule(alphas_cumprod)
+    if eps.shape[1:] != x0.shape[1:]:
+        raise ValueError(
+            f"eps {tuple(eps.shape)} does not fit x0 {tuple(x0.shape)}: "
+            "must agree after the first axis"
+        )
+    if weights is None:
+        weights = torch.full((len(eps),), 1 / len(eps), dtype=x0.dtype)
+    if weights.shape != eps.shape[:1]:
+        raise ValueError(f"weights {tuple(weights.shape)}, must be ({len(eps)},)")
+    sigmas2 = reverse_variances(alphas_cumprod, variance)
+    tildes = posterior_variances(alphas_cumprod)
+    x0_wide = x0[None].expand(len(eps), *x0.shape).flatten(0, 1)  # (M * B, ...)
+    eps_wide = eps[:, None].expand(len(eps), *x0.shape).flatten(0, 1)
+    dims = x0[0].numel()
+    terms = []
+    for t in range(len(alphas_cumprod)):
+        a = alphas_cumprod[t].to(x0)
+        x_t = a.sqrt() * x0_wide + (1 - a).sqrt() * eps_wide
+        mean = reverse_mean(x_t, _eps_hat(model, x_t, t), t, alphas_cumprod)
+        # At the first step the posterior is x0 itself: the same line serves both.
+        target = forward_posterior_mean(x_t, x0_wide, t, alphas_cumprod)
+        errors = (target - mean).square().flatten(1).sum(1)  # (M * B,)
+        expected = weights @ errors.reshape(len(eps), len(x0))  # (B,)
+        if t == 0:
+            constant = math.log(2 * math.pi * sigmas2[0])
+        else:
+            ratio = float(tildes[t] / sigmas2[t])
+            constant = ratio - 1 - math.log(ratio)
+        terms.append(dims / 2 * constant + expected / (2 * float(sigmas2[t])))
+    last = float(alphas_cumprod[-1])
+    gaps = last * x0.square() - last - math.log(1 - last)
+    kl = torch.stack(terms[1:]) if terms[1:] else x0.new_zeros(0, len(x0))
+    return ElboTerms(gaps.flatten(1).sum(1) / 2, kl, terms[0])
+
+
+def elbo_monte_carlo(
+    model: Model,
+    x0: Tensor,
+    alphas_cumprod: Tensor,
+    *,
+    paths: int,
+    generator: torch.Generator,
+    variance: str = "posterior",
+) -> Tensor:
+    """Draws of log p(x_{0:T}) - log q(x_{1:T} | x0) along the forward chain (PUDM
+    eqs. 2-4 and 7), (paths, B); their mean is the ELBO, without any algebra."""
+    _check_schedule(alphas_cumprod)
+    if paths < 1:
+        raise ValueError(f"paths={paths}, must be >= 1")
+    betas = step_betas(alphas_cumprod)
+    sigmas2 = reverse_variances(alphas_cumprod, variance)
+    x = x0[None].expand(paths, *x0.shape).flatten(0, 1)  # (paths * B, ...)
+    total = x.new_zeros(len(x))
+    for t in range(len(alphas_cumprod)):
+        centre = (1 - betas[t]).sqrt().to(x) * x
+        noise = torch.randn(x.shape, dtype=x.dtype, generator=generator)
+        x_next = centre + betas[t].sqrt().to(x) * noise
+        mean = reverse_mean(x_next, _eps_hat(model, x_next, t), t, alphas_cumprod)
+        total = total + _log_normal(x, mean, float(sigmas2[t]))
+        total = total - _log_normal(x_next, centre, float(betas[t]))
+        x = x_next
+    total = total + _log_normal(x, torch.zeros_like(x), 1.0)
+    return total.reshape(paths, len(x0))
+
+
+def eps_loss_weights(alphas_cumprod: Tensor, variance: str = "posterior") -> Tensor:
+    """w_t in L_{t-1} = w_t E||eps - eps_hat||^2 + constant (Ho et al. eq. 12), (T,).
+
+    The simplified loss (Ho et al. eq. 14, PUDM eq. 8) puts 1 in their place.
+    """
+    _check_schedule(alphas_cumprod)
+    betas = step_betas(alphas_cumprod)
+    sigmas2 = reverse_variances(alphas_cumprod, variance)
+    return betas.square() / (2 * sigmas2 * (1 - betas) * (1 - alphas_cumprod))
+
+
+def model_density_on_grid(
+    model: Model,
+    grid: Tensor,
+    alphas_cumprod: Tensor,
+    *,
+    variance: str = "posterior",
+) -> Tensor:
+    """The model's own marginal p(x0) in 1-D, eq. 1 of PUDM by T integrals on a grid.
+
+    Args:
+        grid: (G,), evenly spaced, wide enough for both data and N(0, 1), float64.
+
+    Returns:
+        (G,), the density.
+
+    Raises:
+        ValueError: the grid is coarser than the narrowest step of the chain.
+    """
+    _check_schedule(alphas_cumprod)
+    sigmas2 = reverse_variances(alphas_cumprod, variance)
+    spacing, narrowest = float(grid[1] - grid[0]), float(sigmas2.min().sqrt())
+    if spacing > narrowest:
+        raise ValueError(
+            f"grid spacing {spacing:.4g}, must be <= {narrowest:.4g}, "
+            "the smallest standard deviation of a reverse step"
+        )
+    points = grid[:, None]  # (G, 1)
+    density = _log_normal(points, torch.zeros_like(points), 1.0).exp()
+    for t in reversed(range(len(alphas_cumprod))):
+        mean = reverse_mean(points, _eps_hat(model, points, t), t, alphas_cumprod)
+        squares = (grid - mean).square()  # (G of x_t, G of x_{t-1})
+        kernel = torch.exp(-squares / (2 * sigmas2[t]))
+        kernel = kernel / (2 * math.pi * sigmas2[t]).sqrt()
+        density = (density * spacing) @ kernel
+    return density
+
+
+def _previous(alphas_cumprod: Tensor) -> Tensor:
+    return torch.cat([torch.ones_like(alphas_cumprod[:1]), alphas_cumprod[:-1]])
+
+
+def _check_schedule(alphas_cumprod: Tensor) -> None:
+    inside = bool(((alphas_cumprod > 0) & (alphas_cumprod < 1)).all())
+    if not inside or bool((alphas_cumprod.diff() >= 0).any()):
+        raise ValueError(
+            f"alphas_cumprod from {alphas_cumprod[0]:.6g} to {alphas_cumprod[-1]:.6g}: "
+            "must fall at every step and stay in (0, 1)"
+        )
+
+
+def _eps_hat(model: Model, x_t: Tensor, t: int) -> Tensor:
+    with torch.no_grad():
+        return model(x_t, torch.tensor(t, device=x_t.device)).sample
+
+
+def _log_normal(x: Tensor, mean: Tensor, variance: float) -> Tensor:
+    """log N(x; mean, variance I), (B, ...) -> (B,)."""
+    squares = (x - mean).square().flatten(1)
+    constant = squares.shape[1] * math.log(2 * math.pi * variance)
+    return -0.5 * (squares.sum(1) / variance + constant)
