@@ -21,8 +21,9 @@ from pudm_lib.augment import affine
 from pudm_lib.checkpoints import load_tensors, save_tensors
 from pudm_lib.data import DataSettings, image_size, sensitive_labels, to_model_range
 from pudm_lib.datasets import ImageSource, open_dataset, resize
+from pudm_lib.devices import cpu_threads
 from pudm_lib.diffusion import random_generator
-from pudm_lib.paths import headless, runs_root
+from pudm_lib.paths import headless, make_folder, runs_root
 
 log = logging.getLogger(__name__)
 
@@ -115,10 +116,10 @@ def load_evaluator(settings: DataSettings, *, device: str = "cpu") -> Evaluator:
     name = f"{Path(settings.dataset).stem}-{resolution}x{channels}"
     path = runs_root() / "evaluators" / f"{name}-{_fingerprint(source)}.safetensors"
     network = JudgeNetwork(channels, len(source.classes))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with FileLock(make_folder(path.parent) / f"{path.stem}.lock"):
         if not path.exists():
-            _fit(network, source, everything, device)
+            with cpu_threads(1):
+                _fit(network, source, everything, device)
             save_tensors(path, network.state_dict(), {"dataset": settings.dataset})
     network.load_state_dict(load_tensors(path)[0])
     network.to(device)

@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import os
 import queue
 import time
 from collections.abc import Sequence
@@ -30,18 +29,18 @@ from tqdm.auto import tqdm
 import pudm_lib
 from pudm_lib.checkpoints import load_tensors, save_tensors
 from pudm_lib.data import DataSettings, PUSplit, make_split, to_uint8
+from pudm_lib.devices import available_cores, cpu_threads, resolve_device
 from pudm_lib.evaluators import load_evaluator
 from pudm_lib.figures import environment
 from pudm_lib.metrics import measure
 from pudm_lib.networks import UNETS, make_unet
-from pudm_lib.paths import headless, runs_root, write_atomically
+from pudm_lib.paths import headless, make_folder, runs_root
 from pudm_lib.presets import preset_fields
 from pudm_lib.sampling import SamplingSettings, sample
 from pudm_lib.training import (
     HISTORY,
     TrainingImages,
     TrainingSettings,
-    resolve_device,
     train,
 )
 
@@ -168,14 +167,11 @@ def code_hash(modules: Sequence[str]) -> str:
     for name in modules:
         tree = ast.parse(Path(pudm_lib.__file__).with_name(f"{name}.py").read_text())
         for node in ast.walk(tree):
-            if ast.get_docstring(node, clean=False) if _may_have_docstring(node) else 0:
-                node.body = node.body[1:] or [ast.Pass()]
+            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            if documented and ast.get_docstring(node) is not None:
+                del node.body[0]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
-
-
-def _may_have_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
 
 
 def training_key(experiment: Experiment) -> str:
@@ -297,9 +293,7 @@ def load_model(experiment: Experiment, *, report=None) -> nn.Module:
 
 def draw(experiment: Experiment, model: nn.Module, split: PUSplit, **hooks) -> Tensor:
     """uint8 samples of a trained model; `hooks` as `sampling.sample` takes them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(experiment.training.threads)
-    try:
+    with cpu_threads(experiment.training.threads):
         images = sample(
             model,
             experiment.sampling,
@@ -308,8 +302,6 @@ def draw(experiment: Experiment, model: nn.Module, split: PUSplit, **hooks) -> T
             num_train_timesteps=experiment.training.num_train_timesteps,
             **hooks,
         )
-    finally:
-        torch.set_num_threads(threads)
     return to_uint8(images)
 
 
@@ -353,8 +345,7 @@ def _measured(experiment, images, split, device) -> tuple[dict[str, float], Tens
 
 def _locked(path: Path) -> FileLock:
     """Held by whoever makes a run; a second process waits, then reads."""
-    write_atomically(path / ".writable", b"")  # a clear error before hours of work
-    return FileLock(path / ".lock")
+    return FileLock(make_folder(path) / ".lock")
 
 
 def run_many(
@@ -390,14 +381,6 @@ def run_many(
         else:
             _run_side_by_side(missing, workers)
     return [run(e) for e in experiments]
-
-
-def available_cores() -> int:
-    return (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else (os.cpu_count() or 1)
-    )
 
 
 def _run_side_by_side(experiments: list[Experiment], workers: int) -> None:

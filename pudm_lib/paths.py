@@ -50,6 +50,24 @@ def headless() -> bool:
     return bool(os.environ.get("PUDM_HEADLESS"))
 
 
+def make_folder(path: Path) -> Path:
+    """Make a folder with its parents, or say in one line why that cannot be.
+
+    Raises:
+        OSError: names the folder and what moves it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        # Only writing tells: permissions, a full or a read-only disk.
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise OSError(
+            f"cannot write in {path}: {error.strerror or error}. Choose another folder "
+            "by PUDM_RUNS or PUDM_FIGURES, or make this one writable"
+        ) from error
+    return path
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a whole file or nothing: a reader never sees half of it.
 
@@ -57,15 +75,9 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         OSError: the folder cannot be made or written; names the folder.
     """
     data = content.encode() if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The temporary name is unique, so two writers of one path cannot mix.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
-    except OSError as error:
-        raise OSError(
-            f"cannot write in {path.parent}: {error.strerror or error}. Choose another "
-            "folder by PUDM_RUNS or PUDM_FIGURES, or make this one writable."
-        ) from error
+    make_folder(path.parent)
+    # The temporary name is unique, so two writers of one path cannot mix.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -29,6 +29,7 @@ from pudm_lib.checkpoints import (
     without_prefix,
 )
 from pudm_lib.data import to_model_range
+from pudm_lib.devices import cpu_threads, resolve_device
 from pudm_lib.diffusion import (
     add_noise,
     alphas_cumprod_of,
@@ -129,18 +130,6 @@ class TrainingImages:
     normal: Tensor | None = None
 
 
-def resolve_device(device: str) -> str:
-    """ "auto" is the GPU where there is one.
-
-    Raises:
-        ValueError: cuda asked for on a machine without it.
-    """
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise ValueError("device='cuda' but torch sees no CUDA device; use auto or cpu")
-    return ("cuda" if available else "cpu") if device == "auto" else device
-
-
 def train(
     model: nn.Module,
     images: TrainingImages,
@@ -166,9 +155,7 @@ def train(
         CheckpointError: a checkpoint that is damaged or of another model.
     """
     device = resolve_device(settings.device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
-    try:
+    with cpu_threads(settings.threads):
         loop = _Loop(model, images, settings, seed, device)
         if checkpoint is not None and checkpoint.exists():
             loop.resume(checkpoint)
@@ -192,8 +179,6 @@ def train(
                     loop.look(bar)  # a state that is not finite is never kept
                     loop.save(checkpoint)
         loop.average.copy_to(loop.parameters)
-    finally:
-        torch.set_num_threads(threads)
     return dict(zip(HISTORY, loop.history.T.cpu(), strict=True))
 
 

@@ -1,0 +1,978 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Noise a picture and denoise it
+#
+# **What is a diffusion model, where does its ELBO come from, and is the number that the code computes really the ELBO?**
+#
+# > **You will do.** Noise a handwritten digit and denoise it with the best denoiser there is; compute every term of an ELBO whose true value is known; check it in two independent ways.
+# >
+# > **You will learn.** The forward process in closed form; why predicting the noise, the clean picture and the score is one task; what the ELBO bounds, term by term; what the training loss leaves out of it.
+# >
+# > **You need.** Gaussians, Bayes' rule, a little PyTorch. No training happens here: every model in this chapter is exact.
+# >
+# > **Time and hardware.** Presets `laptop`, `gpu` and `paper`: about 20 seconds on one CPU core (the chapter is the same for all three). Preset `ci`: seconds, no claim checked.
+
+# %%
+import math
+
+import torch
+from scipy.stats import norm
+from sklearn.datasets import load_digits
+
+from pudm_lib import diffusion, elbo, figures, plotting, toys
+
+plotting.use_book_style()
+
+# %% tags=["parameters"]
+preset = "laptop"  # ci, laptop, gpu or paper
+seed = 0  # of everything random in this chapter
+num_train_timesteps = 1000  # T of the forward process in the first half
+step_counts = [10, 100, 1000]  # the T's whose ELBOs are compared, rising
+variance = "beta"  # of the reverse steps: beta or posterior
+digit_index = 0  # which of scikit-learn's 1,797 digits is noised
+num_paths = 2000  # noising paths for each Monte Carlo estimate
+
+# %%
+if preset not in ("ci", "laptop", "gpu", "paper"):
+    raise ValueError(f"preset={preset!r}, must be ci, laptop, gpu or paper")
+quick = preset == "ci"
+if quick:
+    step_counts, num_paths = [4, 8, 16], 100
+x0_nodes, eps_nodes = (61, 49) if quick else (121, 97)
+chapter = {
+    "chapter": "01_noise_and_denoise",
+    "preset": preset,
+    "parameters": {
+        "seed": seed,
+        "num_train_timesteps": num_train_timesteps,
+        "step_counts": step_counts,
+        "variance": variance,
+        "digit_index": digit_index,
+        "num_paths": num_paths,
+    },
+}
+claims = []  # every claim of the chapter; checked in one cell near the end
+print(preset, chapter["parameters"], f"{x0_nodes=} {eps_nodes=}")
+
+# %% [markdown]
+# ## The symbols of this chapter
+#
+# | symbol | in code | meaning |
+# |---|---|---|
+# | $x_0$, $x_t$ | `x0`, `x_t` | a clean picture or point; the same after $t$ steps of noise |
+# | $D$ | | how many numbers $x_0$ has: 64 for a digit of 8×8 pixels |
+# | $T$, $t$ | `num_train_timesteps`, `t` | number of steps; step, $1 \ldots T$ in formulas, index $0 \ldots T-1$ in code |
+# | $\beta_t$, $\alpha_t = 1 - \beta_t$ | `betas` | variance of the noise that step $t$ adds |
+# | $\bar\alpha_t$ | `alphas_cumprod` | $\alpha_1 \alpha_2 \cdots \alpha_t$, the share of $x_0$'s variance left |
+# | $\epsilon$, $\hat\epsilon$ | `eps`, `eps_hat` | the noise inside $x_t$, drawn from $\mathcal N(0, I)$; a model's prediction of it |
+# | $q$, $p_\theta$ | | the noising process, which is fixed; the denoising model |
+# | $\tilde\beta_t$, $\sigma_t^2$ | `variance` | variance of $q(x_{t-1} \mid x_t, x_0)$; variance of the model's step |
+# | $\mathcal L$ | `elbo` | the evidence lower bound (ELBO), in nats |
+# | $\ell$ | `ell` | the squared error of the predicted noise, summed over the $D$ numbers |
+# | $w_t$ | `w` | what the ELBO multiplies $\ell$ with at step $t$ |
+#
+# `betas` is always this schedule. The share of sensitive data, which the later chapters call `beta`, does not appear here.
+#
+# **A trap that sits in every diffusion code.** Papers count steps $1 \ldots T$; `diffusers` and this book index arrays $0 \ldots T-1$. Step $t$ is index `t - 1`.
+#
+# ## Adding noise, in one jump
+#
+# A step of the forward process shrinks the picture a little and adds a little noise:
+#
+# $$q(x_t \mid x_{t-1}) = \mathcal N(\sqrt{1 - \beta_t}\, x_{t-1},\ \beta_t I). \tag{1}$$
+#
+# Gaussian noise on Gaussian noise is Gaussian noise, so $t$ steps can be taken in one:
+#
+# $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad \bar\alpha_t = \prod_{u \le t} (1 - \beta_u). \tag{2}$$
+#
+# The next cell carries the factor of $x_0$ and the variance of the noise through all $T$ steps of (1) and compares them with (2).
+
+# %%
+betas = diffusion.linear_betas(num_train_timesteps)
+alphas_cumprod = diffusion.alphas_cumprod_of(betas)
+
+factor, noise_variance, difference = 1.0, 0.0, 0.0
+for b, a in zip(betas.tolist(), alphas_cumprod.tolist(), strict=True):
+    factor = math.sqrt(1 - b) * factor  # (1)
+    noise_variance = (1 - b) * noise_variance + b  # (1)
+    off = max(abs(factor - math.sqrt(a)), abs(noise_variance - (1 - a)))  # (2)
+    difference = max(difference, off)
+closed_form = figures.claim(
+    "T single steps and the closed form agree", difference, at_most=1e-12
+)
+claims.append(closed_form)
+print(f"largest difference over {num_train_timesteps} steps: {difference:.1e}")
+print(f"share of the picture's variance left at the end: {alphas_cumprod[-1]:.1e}")
+
+# %% [markdown]
+# ## A real digit, and the best guess at it
+#
+# Noise is easy to add. What can be said about $x_0$ once only $x_t$ is known? Suppose we believed that a digit is one of the *other* 1,796 digits of scikit-learn's set, each pixel blurred a little. This belief is a mixture of 1,796 Gaussians, and for a mixture the best guess in squared error, the posterior mean $\mathbb E[x_0 \mid x_t]$, is a formula. `toys.GaussianMixture` has it.
+#
+# **Predict, then run.** Towards the end almost nothing of the digit is left in $x_t$. What picture does the best denoiser return there: noise, a random digit, the right digit, or something else?
+
+# %%
+pixels = torch.tensor(load_digits().data) / 8 - 1  # (1797, 64), in [-1, 1]
+x0 = pixels[digit_index : digit_index + 1]
+others = torch.cat([pixels[:digit_index], pixels[digit_index + 1 :]])
+belief = toys.GaussianMixture(torch.ones(len(others)), others, [0.02] * len(others))
+
+shown_t = [int(s * (num_train_timesteps - 1)) for s in (0, 0.1, 0.25, 0.5, 0.75, 1)]
+t = torch.tensor(shown_t)
+eps = torch.randn(1, 64, dtype=x0.dtype, generator=diffusion.random_generator(seed, 0))
+x_t = diffusion.add_noise(x0.expand(len(t), -1), eps, t, alphas_cumprod)  # (2)
+denoised = belief.posterior_mean(x_t, alphas_cumprod[t])
+
+to_mean = (denoised[-1] - others.mean(0)).square().mean().sqrt()
+to_digit = (denoised[1] - x0[0]).square().mean().sqrt()
+print(f"last guess: {to_mean:.3f} a pixel from the mean of all digits")
+print(f"guess at index {shown_t[1]}: {to_digit:.3f} a pixel from the true digit")
+
+# %%
+digit_claims = [
+    figures.claim(
+        "with no signal left the best guess is the mean digit", to_mean, at_most=0.1
+    ),
+    figures.claim(
+        "a tenth of the way in, the guess is nearer the digit than the noisy picture",
+        (x_t[1] / alphas_cumprod[t[1]].sqrt() - x0[0]).square().mean().sqrt()
+        / to_digit,
+        at_least=1.2,
+    ),
+]
+claims += digit_claims
+figure, axes = plotting.new_figure(2, len(shown_t), figsize=(8, 3.3))
+for column, index in enumerate(shown_t):
+    for row, pictures in enumerate((x_t, denoised)):
+        ax = axes[row * len(shown_t) + column]
+        ax.imshow(pictures[column].reshape(8, 8), cmap="gray", vmin=-1.3, vmax=1.3)
+        ax.set(xticks=[], yticks=[])
+    axes[column].set_title(f"index {index}")
+axes[0].set_ylabel("noisy $x_t$")
+axes[len(shown_t)].set_ylabel(r"best guess $\mathbb{E}[x_0|x_t]$")
+figure.suptitle(
+    "The best guess at a vanished digit is the mean of all digits", x=0.01, ha="left"
+)
+figures.show_figure(
+    figure,
+    "01_digit_noised",
+    alt="Six columns from clean to noise. Upper row: an 8 by 8 handwritten zero drowns in noise. Lower row: the best guess at it stays sharp at first, then blurs into the grey average of all digits.",
+    numbers={"t": shown_t, "last_guess_to_mean": to_mean, "guess_to_digit": to_digit},
+    claims=digit_claims,
+    **chapter,
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# The mean of all digits, a grey blot. A denoiser that minimises squared error averages over everything that is still possible; with no information left that is everybody. This is why sampling takes many small steps: one big step from noise lands on the blot.
+#
+# </details>
+#
+# *Caption. One digit under the DDPM schedule; the same noise in every column, only its share grows. The guess never saw this digit, only the others.*
+#
+# ## A world where the density is known
+#
+# A picture's density is unknown, so a picture cannot tell whether our ELBO is right. From here on $x_0$ is one number from a mixture of three Gaussians. Noised, it is again a mixture of three Gaussians, with means $\sqrt{\bar\alpha_t}\, m_k$ and variances $\bar\alpha_t v_k + 1 - \bar\alpha_t$: the density of $x_t$ is known at every step.
+#
+# **Predict, then run.** Do the three bumps disappear all at once? Which pair merges first?
+
+# %%
+world = toys.GaussianMixture(
+    [0.3, 0.5, 0.2], [[-1.1], [0.2], [1.2]], [0.02, 0.09, 0.01]
+)
+line = torch.linspace(-3, 3, 401, dtype=torch.float64)
+densities = torch.stack(
+    [world.noised(a).log_prob(line[:, None]).exp() for a in alphas_cumprod]
+)
+inner = densities[:, 1:-1]  # (T, 399), one row a step
+bumps = ((inner > densities[:, :-2]) & (inner > densities[:, 2:])).sum(1)
+merges = [int((bumps > n).sum()) for n in (2, 1)]
+standard = torch.tensor(norm.pdf(line))
+end_distance = 0.5 * (densities[-1] - standard).abs().sum() * (line[1] - line[0])
+print(
+    f"two bumps from index {merges[0]}, one from {merges[1]}; total variation distance of x_T from N(0, 1): {end_distance:.1e}"
+)
+
+end_claim = figures.claim(
+    "x_T is within total variation 0.01 of N(0, 1)", end_distance, at_most=0.01
+)
+claims.append(end_claim)
+figure, (ax,) = plotting.new_figure(figsize=(8, 3.2))
+drawn = torch.logspace(0, math.log10(num_train_timesteps), 250).long().unique()
+image = ax.pcolormesh(drawn, line, densities[drawn - 1].T, cmap="cividis")
+for step, height in zip(merges, (1.0, 0.2), strict=True):
+    ax.plot(step, height, "o", color="white", markeredgecolor="black")
+ax.set(xscale="log", xlim=(1, drawn[-1]), xlabel="step $t$", ylabel="$x_t$")
+ax.set_title("Noise melts three bumps into a standard normal density")
+ax.grid(False)
+figure.colorbar(image, label="density of $x_t$")
+figures.show_figure(
+    figure,
+    "01_density_over_time",
+    alt="Heat map of the density of x_t over the steps, on a logarithmic axis. Three bright bands at the left widen and fade; a white dot marks where the upper two have merged, a second one where the lower joins them; at the right one broad band around zero remains.",
+    numbers={"total_variation_at_T": end_distance, "bumps_merge_at_index": merges},
+    claims=[end_claim],
+    **chapter,
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# Not at once. The upper two merge first, near index 90, and the lower one joins them near index 140. Detail goes before coarse structure, so a denoiser, which walks the other way, decides coarse things first.
+#
+# </details>
+#
+# *Caption. Brightness is the density of $x_t$ under the DDPM schedule. White dots: two bumps left, one bump left.*
+#
+# ## Three predictions that are one
+#
+# A denoiser may predict the clean point, the noise, or the score (the slope of $\log q(x_t)$). Put the expectation given $x_t$ around both sides of (2), and the first two determine each other:
+#
+# $$x_t = \sqrt{\bar\alpha_t}\ \mathbb E[x_0 \mid x_t] + \sqrt{1 - \bar\alpha_t}\ \mathbb E[\epsilon \mid x_t]. \tag{3}$$
+#
+# The third comes from differentiating $q(x_t) = \int q(x_t \mid x_0)\, q(x_0)\, dx_0$ under the integral; this is Tweedie's formula:
+#
+# $$\nabla \log q(x_t) = -\frac{\mathbb E[\epsilon \mid x_t]}{\sqrt{1 - \bar\alpha_t}}. \tag{4}$$
+#
+# `toys` computes each of the three by its own formula. To be sure that they are not wrong together, the cell also gets the score by automatic differentiation of the log density, and the posterior mean by brute-force integration over $x_0$.
+
+# %%
+points = line[::4, None]  # (101, 1)
+wide = torch.linspace(-5, 5, 1001, dtype=torch.float64)
+off = {"(3)": 0.0, "(4)": 0.0, "automatic differentiation": 0.0, "integration": 0.0}
+face_t = [int(share * num_train_timesteps) for share in (0.03, 0.1, 0.25)]
+for index in face_t:
+    a = alphas_cumprod[index]
+    mean, score, noise = (
+        f(points, a) for f in (world.posterior_mean, world.score, world.eps)
+    )
+    identity_3 = a.sqrt() * mean + (1 - a).sqrt() * noise - points  # (3)
+    identity_4 = score + noise / (1 - a).sqrt()  # (4)
+
+    leaf = points.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(world.noised(a).log_prob(leaf).sum(), leaf)
+
+    prior = world.log_prob(wide[:, None]).exp()  # (1001 of x0,)
+    likelihood = torch.exp(-(points - a.sqrt() * wide).square() / (2 * (1 - a)))
+    integral = (likelihood * prior) @ wide / (likelihood @ prior)
+    found = (identity_3, identity_4, slope - score, integral - mean[:, 0])
+    off = {
+        name: max(off[name], d.abs().max().item())
+        for name, d in zip(off, found, strict=True)
+    }
+identity_claims = [
+    figures.claim(
+        f"posterior mean, score and noise agree: {name}", value, at_most=1e-10
+    )
+    for name, value in off.items()
+]
+claims += identity_claims
+print({name: f"{value:.0e}" for name, value in off.items()})
+
+# %%
+figure, axes = plotting.new_figure(1, 3, figsize=(8, 3))
+faces = (
+    (world.posterior_mean, r"clean point $\mathbb{E}[x_0|x_t]$"),
+    (world.eps, r"noise $\mathbb{E}[\epsilon|x_t]$"),
+    (world.score, r"score $\nabla \log q(x_t)$"),
+)
+styles = ((plotting.BLUE, "-"), (plotting.ORANGE, "--"), (plotting.GREEN, ":"))
+for ax, (face, label) in zip(axes, faces, strict=True):
+    for index, (colour, style) in zip(face_t, styles, strict=True):
+        values = face(line[:, None], alphas_cumprod[index])[:, 0]
+        ax.plot(line, values, style, color=colour, label=f"index {index}")
+    ax.set(xlabel="$x_t$", title=label, xlim=(-2, 2))
+for ax, limit in zip(axes, (1.7, 4.5, 20), strict=True):
+    ax.set_ylim(-limit, limit)
+axes[0].legend(handlelength=1.6)
+figure.suptitle(
+    "Clean point, noise and score: each curve determines the other two",
+    x=0.01,
+    ha="left",
+)
+figures.show_figure(
+    figure,
+    "01_one_thing",
+    alt="Three panels over x_t at three noise levels. The clean-point curves climb in steps from one bump of the mixture to the next, smoother with more noise; the noise and score curves are mirror-image saw teeth with the same steps.",
+    numbers={"t": face_t, "largest_difference": off},
+    claims=identity_claims,
+    **chapter,
+)
+
+# %% [markdown]
+# All three bend at the same places: where $x_t$ could have come from two bumps, the best guess moves from one to the other. *Caption. The exact posterior mean, noise and score of the 1-D world at three noise levels.*
+#
+# ## The same in two dimensions
+#
+# Chapters 04 and 08 use a toy in the plane: normal data on a ring of five blobs, sensitive data in two blobs. What the generator sees is the mixture $p_U$ of both, here with a tenth of sensitive points. The arrows in the next figure go from noisy points to the best guess at their clean ones.
+#
+# **Predict, then run.** At the highest noise level, do the arrows end on the blobs?
+
+# %%
+p_normal, p_sensitive = toys.pu_toy()
+p_unlabeled = toys.pu_mixture(p_normal, p_sensitive, beta=0.1)
+plane = p_unlabeled.sample(4000, diffusion.random_generator(seed, 2))  # (4000, 2)
+eps = torch.randn(
+    plane.shape, dtype=plane.dtype, generator=diffusion.random_generator(seed, 3)
+)
+levels = shown_t[1:4]
+clouds, guesses, errors = [], [], []
+for index in levels:
+    x_t = diffusion.add_noise(
+        plane, eps, torch.full((len(plane),), index), alphas_cumprod
+    )
+    guess = p_unlabeled.posterior_mean(x_t, alphas_cumprod[index])
+    rescaled = x_t / alphas_cumprod[index].sqrt()
+    clouds.append(x_t)
+    guesses.append(guess)
+    errors.append([(g - plane).square().sum(1).mean() for g in (guess, rescaled)])
+ratios = torch.stack([scaled / best for best, scaled in errors])
+middle = p_unlabeled.weights @ p_unlabeled.means  # (2,)
+radii = torch.stack([(guess - middle).norm(dim=1).mean() for guess in guesses])
+for index, (best, rescaled), radius in zip(levels, errors, radii, strict=True):
+    print(
+        f"index {index}: squared error {best:.2f}, of x_t rescaled {rescaled:.2f}; mean distance from the middle {radius:.2f}"
+    )
+
+# %%
+plane_claims = [
+    figures.claim(
+        "at each noise level the best guess beats undoing the scale",
+        ratios.min(),
+        at_least=1.1,
+    ),
+    figures.claim(
+        "the guess moves to the middle at each level",
+        (radii[:-1] / radii[1:]).min(),
+        at_least=1.2,
+    ),
+]
+claims += plane_claims
+figure, axes = plotting.new_figure(1, 3, figsize=(8, 3.3), sharex=True, sharey=True)
+true_length = {"angles": "xy", "scale_units": "xy", "scale": 1}
+for ax, index, x_t, guess in zip(axes, levels, clouds, guesses, strict=True):
+    ax.plot(*plane[:400].T, ".", color=plotting.GREY, markersize=2, alpha=0.6)
+    arrows = (guess - x_t)[:60].T
+    ax.quiver(*x_t[:60].T, *arrows, color=plotting.BLUE, width=0.006, **true_length)
+    ax.plot(*p_sensitive.means.T, "x", color=plotting.SENSITIVE, ms=8, mew=2)
+    ax.set(title=f"index {index}", xlabel="$x_1$", xlim=(-3, 3), ylim=(-3, 3))
+    ax.set_aspect("equal")
+axes[0].set_ylabel("$x_2$")
+figure.suptitle("More noise moves the best guess to the middle", x=0.01, ha="left")
+figures.show_figure(
+    figure,
+    "01_two_dimensions",
+    alt="Three panels with a ring of five grey blobs and two vermillion crosses for sensitive blobs. Blue arrows from noisy points end on blobs at low noise, between blobs at middle noise and near the middle of the ring at high noise.",
+    numbers={
+        "t": levels,
+        "error_ratio": ratios,
+        "mean_distance_from_the_middle": radii,
+        "squared_error": errors,
+    },
+    claims=plane_claims,
+    **chapter,
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# No. They end between the blobs, at an average of those that are still possible. An average of normal points can lie where only sensitive data live: the blob in the middle of the ring is exactly there. Chapter 08 is built on taking such averages apart.
+#
+# </details>
+#
+# *Caption. Grey: clean data. Crosses: the centres of the sensitive blobs. Arrows: from $x_t$ to $\mathbb E[x_0 \mid x_t]$ under $p_U$.*
+#
+# ## From a likelihood to the ELBO
+#
+# The model runs the other way. It starts at $p(x_T) = \mathcal N(0, I)$ and takes steps $p_\theta(x_{t-1} \mid x_t) = \mathcal N(\mu_\theta(x_t, t),\ \sigma_t^2 I)$. Its $\log p_\theta(x_0)$ is an integral over all paths. Jensen's inequality on that integral gives the ELBO (PUDM eq. 7):
+#
+# $$\log p_\theta(x_0) \ \ge\ \mathbb E_{q(x_{1:T} \mid x_0)}\!\left[\log \frac{p_\theta(x_{0:T})}{q(x_{1:T} \mid x_0)}\right] = \mathcal L(x_0). \tag{5}$$
+#
+# Write $q(x_{1:T} \mid x_0) = q(x_T \mid x_0) \prod_{t \ge 2} q(x_{t-1} \mid x_t, x_0)$, which is Bayes' rule at each step, and match factors with the model's:
+#
+# $$-\mathcal L = \underbrace{\mathrm{KL}\big(q(x_T | x_0)\,\|\,p(x_T)\big)}_{L_T,\ \text{prior}} + \sum_{t=2}^{T} \underbrace{\mathbb E_q\, \mathrm{KL}\big(q(x_{t-1} | x_t, x_0)\,\|\,p_\theta(x_{t-1} | x_t)\big)}_{L_{t-1}} \underbrace{- \mathbb E_q \log p_\theta(x_0 | x_1)}_{L_0,\ \text{reconstruction}}. \tag{6}$$
+#
+# Both sides of each KL are Gaussian. The forward one has the mean and variance
+#
+# $$\tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1 - \bar\alpha_t}\, x_0 + \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t, \qquad \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t, \tag{7}$$
+#
+# and the model puts its guess of $x_0$, made from $\hat\epsilon$ by (2), in place of $x_0$: $\ \mu_\theta = \big(x_t - \beta_t\, \hat\epsilon / \sqrt{1 - \bar\alpha_t}\big) / \sqrt{\alpha_t}$. So
+#
+# $$L_{t-1} = \tfrac{D}{2}\Big(\tfrac{\tilde\beta_t}{\sigma_t^2} - 1 - \log \tfrac{\tilde\beta_t}{\sigma_t^2}\Big) + \frac{1}{2\sigma_t^2}\, \mathbb E\, \lVert \tilde\mu_t - \mu_\theta \rVert^2. \tag{8}$$
+#
+# The model of this chapter has the exact $\hat\epsilon = \mathbb E[\epsilon \mid x_t]$ and nothing learned. In 1-D the expectation over $x_t$ is a one-dimensional integral, done by quadrature. To compare different $T$, all schedules are cuts of one continuous one, $\bar\alpha(s) = \exp(-\int_0^s b(u)\, du)$ with $b(u) = 0.1 + 19.9\, u$; cut in 1,000 steps it is all but DDPM's.
+
+# %%
+places = {"on a bump": 0.2, "in a valley": -0.5, "on a slope": 1.5}
+x_places = torch.tensor(list(places.values()), dtype=torch.float64)[:, None]  # (3, 1)
+quadrature = dict(
+    zip(("eps", "weights"), elbo.normal_quadrature(eps_nodes), strict=True)
+)
+exact, terms, schedules = {}, {}, {}
+for T in step_counts:
+    schedules[T] = elbo.vp_alphas_cumprod(T)
+    exact[T] = toys.ExactDenoiser(world, schedules[T])
+    terms[T] = elbo.elbo_terms(
+        exact[T], x_places, schedules[T], variance=variance, **quadrature
+    )  # (6), (8)
+print("  T  place        log p     ELBO  =  -(prior + KL terms + reconstruction)")
+for T in step_counts:
+    parts = zip(
+        places,
+        world.log_prob(x_places),
+        terms[T].elbo,
+        terms[T].prior,
+        terms[T].kl.sum(0),
+        terms[T].reconstruction,
+        strict=True,
+    )
+    for place, log_p, bound, prior, kl, reconstruction in parts:
+        print(
+            f"{T:4d}  {place:11s} {log_p:7.3f}  {bound:7.3f}     {prior:.5f}  {kl:7.3f}  {reconstruction:7.3f}"
+        )
+
+# %% [markdown]
+# The prior term is next to nothing. With many steps the reconstruction term is *negative*: the last step has little noise left, so $p_\theta(x_0 \mid x_1)$ is a density far above 1. The KL terms pay for it.
+#
+# **Predict, then run.** Which steps cost the most: those near the data, those near pure noise, or those in between?
+
+# %%
+T = step_counts[-1]
+cumulative = terms[T].kl.cumsum(0) / terms[T].kl.sum(0)  # (T - 1, 3)
+half_cost = torch.tensor([int((c < 0.5).sum()) for c in cumulative.T]) / T
+half_claim = figures.claim(
+    "half of the KL cost falls in the first tenth of the schedule",
+    half_cost.max(),
+    at_most=0.1,
+)
+claims.append(half_claim)
+figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.4))
+for i, (place, (colour, style)) in enumerate(zip(places, styles, strict=True)):
+    axes[0].loglog(range(2, T + 1), terms[T].kl[:, i], style, color=colour, label=place)
+    axes[1].semilogx(
+        range(2, T + 1), 100 * cumulative[:, i], style, color=colour, label=place
+    )
+axes[0].set(xlabel="step $t$", ylabel="KL term (nats)", title="One KL term a step ...")
+axes[1].set(
+    xlabel="step $t$",
+    ylabel="share of their sum (%)",
+    title="... and half of their sum comes early",
+)
+axes[1].axhline(50, color=plotting.GREY, linewidth=0.8)
+axes[0].legend()
+figures.show_figure(
+    figure,
+    "01_elbo_terms",
+    alt="Left: the KL term of each step on logarithmic axes for three points; it falls by orders of magnitude from the first steps to the last. Right: its running sum passes half within the first tenth of the steps for all three points.",
+    numbers={
+        "T": T,
+        "x0": places,
+        "half_of_the_kl_at_share_of_T": half_cost,
+        "elbo": terms[T].elbo,
+    },
+    claims=[half_claim],
+    **chapter,
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# Those near the data: half of the cost falls in the first tenth. At the noisy end the guess of $x_0$ is poor, but a step there hardly depends on it.
+#
+# </details>
+#
+# *Caption. The terms $L_{t-1}$ of (8) for the largest $T$ at three points of the 1-D world.*
+#
+# ## Is it the ELBO? Ask the definition
+#
+# The terms came out of a page of algebra. Equation (5) needs none: walk forward by (1), add up $\log p_\theta(x_{0:T}) - \log q(x_{1:T} \mid x_0)$ from plain normal densities, and average over paths. If algebra or code were wrong anywhere, the two numbers would part. With nine comparisons, four standard errors is a fair limit: by chance it is passed once in some 1,750 runs.
+
+# %%
+z_scores, monte_carlo = {}, {}
+for T in step_counts:
+    draws = elbo.elbo_monte_carlo(
+        exact[T],
+        x_places,
+        schedules[T],
+        paths=num_paths,
+        variance=variance,
+        generator=diffusion.random_generator(seed, 4, T),
+    )  # (5), (num_paths, 3)
+    standard_error = draws.std(0) / math.sqrt(num_paths)
+    monte_carlo[T] = draws.mean(0)
+    z_scores[T] = (monte_carlo[T] - terms[T].elbo) / standard_error
+    for i, place in enumerate(places):
+        print(
+            f"{T:4d}  {place:11s} terms {terms[T].elbo[i]:8.4f}   paths {monte_carlo[T][i]:8.4f} ± {1.96 * standard_error[i]:.4f}"
+        )
+worst = max(z.abs().max() for z in z_scores.values())
+claims.append(
+    figures.claim("sum of terms = Monte Carlo, in standard errors", worst, at_most=4)
+)
+print(f"largest difference: {worst:.2f} standard errors")
+
+# %% [markdown]
+# ## How far below the truth?
+#
+# The ELBO bounds $\log p_\theta$, the *model's* density. That is not the density of the data, even with the perfect denoiser: the true reverse step $q(x_{t-1} \mid x_t)$ is a mixture of Gaussians, the model's step a single one with a variance fixed beforehand. What can be said against the data's density is said on average. Take $x_0$ from the data and write out both logarithms:
+#
+# $$\mathbb E_{x_0}\big[\log q(x_0) - \mathcal L(x_0)\big] = \mathrm{KL}\big(q(x_{0:T})\,\|\,p_\theta(x_{0:T})\big) = \underbrace{\mathrm{KL}\big(q(x_0)\,\|\,p_\theta(x_0)\big)}_{\text{wrong density}} + \underbrace{\mathbb E_{x_0} \mathrm{KL}\big(q(x_{1:T} | x_0)\,\|\,p_\theta(x_{1:T} | x_0)\big)}_{\text{slack of Jensen}} \ge 0. \tag{9}$$
+#
+# The gap is computed twice. By quadrature over $x_0$ too, with half of the nodes as a measure of its error; and by Monte Carlo with $x_0$ drawn from the data, with a 95 % interval.
+
+
+# %%
+def average_gap(T, variance, nodes=x0_nodes):
+    """E[log q(x0) - ELBO(x0)] by quadrature over x0 and eps, (9)."""
+    x = torch.linspace(-3, 3, nodes, dtype=torch.float64)
+    log_q = world.log_prob(x[:, None])
+    eps, weights = elbo.normal_quadrature(
+        eps_nodes if nodes == x0_nodes else eps_nodes // 2 + 1
+    )
+    bound = elbo.elbo_terms(
+        exact[T], x[:, None], schedules[T], eps=eps, weights=weights, variance=variance
+    ).elbo
+    return ((log_q - bound) * log_q.exp()).sum().item() * (6 / (nodes - 1))  # (9)
+
+
+gaps = {
+    choice: [average_gap(T, choice) for T in step_counts]
+    for choice in ("beta", "posterior")
+}
+halved = [average_gap(T, variance, nodes=x0_nodes // 2 + 1) for T in step_counts]
+quadrature_error = [abs(g - h) for g, h in zip(gaps[variance], halved, strict=True)]
+sampled, half_width = [], []
+for T in step_counts:
+    generator = diffusion.random_generator(seed, 5, T)
+    x = world.sample(2 * num_paths, generator)
+    draws = (
+        world.log_prob(x)
+        - elbo.elbo_monte_carlo(
+            exact[T], x, schedules[T], paths=1, variance=variance, generator=generator
+        )[0]
+    )
+    sampled.append(draws.mean().item())
+    half_width.append(1.96 * draws.std().item() / math.sqrt(len(x)))
+for i, T in enumerate(step_counts):
+    print(
+        f"T={T:4d}: gap {gaps[variance][i]:.5f} ± {quadrature_error[i]:.0e} by quadrature, {sampled[i]:.3f} ± {half_width[i]:.3f} by paths"
+    )
+
+# %% [markdown]
+# In 1-D even $p_\theta(x_0)$ itself can be had: push the density $\mathcal N(0, 1)$ through the $T$ reverse steps on a grid. The library does so in `elbo.model_density_on_grid`, about fifteen lines. Then (9) can be split into its two parts.
+#
+# **Predict, then run.** With $T$ ten times as large, how much smaller is the gap: ten times, three times ($\sqrt{10}$), or hardly at all?
+
+# %%
+grid = torch.linspace(-6, 6, 1201, dtype=torch.float64)
+log_q = world.log_prob(grid[:, None])
+coarse = step_counts[:2]
+log_model = {
+    T: elbo.model_density_on_grid(exact[T], grid, schedules[T], variance=variance).log()
+    for T in coarse
+}
+wrong_density = [
+    ((log_q - log_model[T]) * log_q.exp()).sum().item() * 0.01 for T in coarse
+]
+for T, part, gap in zip(coarse, wrong_density, gaps[variance], strict=False):
+    print(
+        f"T={T:4d}: gap {gap:.4f} = wrong density {part:.4f} + slack of Jensen {gap - part:.4f}"
+    )
+lowest = [g - e for g, e in zip(gaps[variance], quadrature_error, strict=True)]
+falls = [
+    before / after
+    for before, after in zip(gaps["beta"], gaps["beta"][1:], strict=False)
+]
+worst_gap = max(
+    abs(s - g) / (h / 1.96)
+    for s, g, h in zip(sampled, gaps[variance], half_width, strict=True)
+)
+gap_claims = [
+    figures.claim(
+        "the average gap is >= 0 for every T (less its quadrature error)",
+        min(lowest),
+        at_least=0,
+    ),
+    figures.claim(
+        "the gap at least halves from one T to the next", min(falls), at_least=2
+    ),
+    figures.claim(
+        "quadrature and paths give one gap, in standard errors", worst_gap, at_most=4
+    ),
+    figures.claim(
+        "KL(data || model) is at most the gap, (9)",
+        max(p / g for p, g in zip(wrong_density, gaps[variance], strict=False)),
+        at_most=1,
+    ),
+]
+claims += gap_claims
+
+# %%
+figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.5))
+looks = {
+    "posterior": (plotting.ORANGE, "s", r"$\sigma_t^2 = \tilde\beta_t$"),
+    "beta": (plotting.BLUE, "o", r"$\sigma_t^2 = \beta_t$"),
+}
+for choice, (colour, marker, label) in looks.items():
+    axes[0].loglog(step_counts, gaps[choice], marker=marker, color=colour, label=label)
+inverse = [gaps["beta"][-1] * step_counts[-1] / T for T in step_counts]
+axes[0].loglog(step_counts, inverse, ":", color=plotting.GREY, label="slope of $1/T$")
+axes[0].set(
+    xlabel="steps $T$",
+    ylabel="average gap (nats)",
+    title=r"The gap closes, if $\sigma_t^2 = \beta_t$",
+)
+axes[0].legend(loc="lower left")
+axes[1].plot(grid, log_q.exp(), color=plotting.BLACK, label="data")
+for T, (colour, style) in zip(coarse, styles[1:], strict=True):
+    axes[1].plot(grid, log_model[T].exp(), style, color=colour, label=f"$T = {T}$")
+axes[1].set(xlim=(-2.2, 2.2), ylim=(0, 1.1), xlabel="$x_0$", ylabel="density")
+axes[1].set_title("Few steps blur the model's density")
+axes[1].legend(loc="upper center", ncols=3)
+figures.show_figure(
+    figure,
+    "01_gap_falls",
+    alt="Left: the average gap between log density and ELBO against the number of steps on logarithmic axes. With variance beta it falls about as one over T, with the posterior variance it stays near half a nat. Right: the data's three bumps, which the ten-step model blurs and the hundred-step model nearly follows.",
+    numbers={
+        "step_counts": step_counts,
+        "gap": gaps,
+        "quadrature_error": quadrature_error,
+        "gap_by_paths": sampled,
+        "half_width_95": half_width,
+        "wrong_density": wrong_density,
+    },
+    claims=gap_claims,
+    **chapter,
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# About ten times from 100 to 1,000 steps, if $\sigma_t^2 = \beta_t$; hardly at all if $\sigma_t^2 = \tilde\beta_t$, the smaller variance which `diffusers` calls `fixed_small` and has as its default. In the first steps the noise is much smaller than the data's own width, and then the true reverse step has variance $\beta_t$. Taking $\tilde\beta_t \approx \beta_t (t-1)/t$ there costs $\tfrac12 \big(\tfrac{1}{t-1} - \log\tfrac{t}{t-1}\big)$ nats at step $t$ and coordinate, whatever $T$ is. Summed over $t$ this is half of Euler's constant, 0.289. Ho et al. saw no difference in their samples; in the likelihood there is one.
+#
+# </details>
+#
+# *Caption. Left: average of $\log q(x_0) - \mathcal L(x_0)$ over the data, by quadrature. Right: the data's density and the exact marginal of the model with the perfect denoiser.*
+#
+# ## One point is not the average
+#
+# **Predict, then run.** The gap (9) is never negative on average. Can $\mathcal L(x_0)$ lie *above* the data's $\log q(x_0)$ at a single $x_0$?
+
+# %%
+T = step_counts[0]
+inside = grid.abs() <= 2.0
+window = grid[inside]
+bound = elbo.elbo_terms(
+    exact[T], window[:, None], schedules[T], variance=variance, **quadrature
+).elbo
+against_data = log_q[inside] - bound
+against_model = log_model[T][inside] - bound
+point_claims = [
+    figures.claim(
+        "the ELBO is nowhere above the model's log density",
+        against_model.min(),
+        at_least=-1e-6,
+    ),
+    figures.claim(
+        "at some point it is above the data's log density",
+        against_data.min(),
+        at_most=-0.1,
+    ),
+]
+claims += point_claims
+figure, (ax,) = plotting.new_figure(figsize=(8, 3.2))
+ax.axhline(0, color=plotting.GREY, linewidth=1)
+labels = (r"data: $\log q - \mathcal{L}$", r"model: $\log p_\theta - \mathcal{L}$")
+ax.plot(window, against_data, color=plotting.VERMILLION, label=labels[0])
+ax.plot(window, against_model, "--", color=plotting.BLUE, label=labels[1])
+ax.set(xlabel="$x_0$", ylabel="gap (nats)", ylim=(-3, 3.5))
+ax.set_title(
+    f"The bound holds for the model everywhere, for the data only on average ($T = {T}$)"
+)
+ax.legend(loc="upper center", ncols=2)
+figures.show_figure(
+    figure,
+    "01_gap_at_a_point",
+    alt="Two curves over x_0. The model's log density minus the ELBO stays above zero everywhere. The data's log density minus the ELBO is positive on the bumps of the density and drops below zero in the valleys and tails.",
+    numbers={
+        "T": T,
+        "lowest_against_data": against_data.min(),
+        "lowest_against_model": against_model.min(),
+    },
+    claims=point_claims,
+    **chapter,
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# Yes. In the valleys and the tails the model has more density than the data, so $\log p_\theta(x_0)$, and the ELBO under it, may exceed $\log q(x_0)$. Against the model's own density the bound never fails. A high ELBO at one $x_0$ therefore says "the model likes this point", not "the data do". Keep this in mind in chapter 03, which turns such numbers into class probabilities.
+#
+# </details>
+#
+# *Caption. Pointwise gaps for the smallest $T$, with the exact denoiser.*
+#
+# ## From the ELBO to the loss that is trained
+#
+# Put (2) into (7) and subtract. The means differ only through the noise, so (8) becomes
+#
+# $$L_{t-1} = w_t\, \mathbb E\, \lVert \epsilon - \hat\epsilon(x_t, t) \rVert^2 + \text{constant}, \qquad w_t = \frac{\beta_t^2}{2 \sigma_t^2\, \alpha_t\, (1 - \bar\alpha_t)}. \tag{10}$$
+#
+# The simplified loss (PUDM eq. 8) puts 1 in the place of every $w_t$ and draws $t$ uniformly:
+#
+# $$\ell(x_0) = \mathbb E_{t, \epsilon}\, \lVert \epsilon - \hat\epsilon(x_t, t) \rVert^2. \tag{11}$$
+#
+# The cell computes $\mathbb E \lVert \epsilon - \hat\epsilon \rVert^2$ at each step, multiplies by $w_t$ and compares with the terms from before, constants removed.
+
+# %%
+T = step_counts[-1]
+w = elbo.eps_loss_weights(schedules[T], variance)  # (T,)
+eps, node_weights = quadrature["eps"], quadrature["weights"]  # (M, 1), (M,)
+a = schedules[T][:, None]  # (T, 1)
+ell = torch.zeros(T, len(places), dtype=torch.float64)  # one value a step and place
+for i, x in enumerate(x_places[:, 0]):
+    x_t = a.sqrt() * x + (1 - a).sqrt() * eps.T  # (2), (T, M)
+    eps_hat = world.eps(x_t.reshape(-1, 1), a.expand_as(x_t).reshape(-1)).reshape(
+        x_t.shape
+    )
+    ell[:, i] = (
+        eps.T - eps_hat
+    ).square() @ node_weights  # (11) without its mean over t
+
+ratio = (
+    elbo.posterior_variances(schedules[T])[1:]
+    / elbo.reverse_variances(schedules[T], variance)[1:]
+)
+constants = 0.5 * (ratio - 1 - ratio.log())[:, None]
+weights_off = (w[1:, None] * ell[1:] + constants - terms[T].kl).abs().max()  # (10)
+spread = w.max() / w.min()
+print(
+    f"largest difference between (8) and (10): {weights_off:.0e}; largest w / smallest w: {spread:.0f}"
+)
+
+# %% [markdown]
+# **Predict, then run.** A picture's fine strokes are decided at small $t$, its coarse shape at large $t$. Which of the two does the simplified loss favour, compared with the ELBO?
+
+# %%
+weighted, plain_error = (w[:, None] * ell).sum(1), ell.sum(1)
+shares = [(part / part.sum()).cumsum(0) for part in (weighted, plain_error)]
+early = [share[T // 10].item() for share in shares]
+weight_claims = [
+    figures.claim(
+        "the weighted errors and constants are the KL terms, (10)",
+        weights_off,
+        at_most=1e-9,
+    ),
+    figures.claim(
+        "the dropped weights span a factor of ten or more", spread, at_least=10
+    ),
+    figures.claim(
+        "the simplified loss gives the first tenth of the steps a smaller share",
+        early[0] - early[1],
+        at_least=0.05,
+    ),
+]
+claims += weight_claims
+figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.4))
+axes[0].loglog(range(1, T + 1), w, color=plotting.BLUE, label="ELBO")
+axes[0].axhline(w.mean(), ls="--", color=plotting.ORANGE, label="simplified")
+axes[0].set(xlabel="step $t$", ylabel="weight $w_t$")
+axes[0].set_title("The loss drops steep weights ...")
+axes[0].legend()
+for share, label, (colour, style) in zip(
+    shares, ("ELBO", "simplified"), styles[:2], strict=True
+):
+    axes[1].plot(range(1, T + 1), 100 * share, style, color=colour, label=label)
+axes[1].set(xlabel="step $t$", ylabel="share of the error so far (%)")
+axes[1].set_title("... and cares less about early steps")
+axes[1].legend(loc="lower right")
+figures.show_figure(
+    figure,
+    "01_dropped_weights",
+    alt="Left: the ELBO's weight of the squared noise error falls steeply over the steps on logarithmic axes, while the simplified loss has one constant weight. Right: under the ELBO most of the error is collected in the first steps, under the simplified loss later.",
+    numbers={
+        "T": T,
+        "largest_over_smallest": spread,
+        "share_of_first_tenth": {"elbo": early[0], "simplified": early[1]},
+        "difference": weights_off,
+    },
+    claims=weight_claims,
+    **chapter,
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# The coarse shape. The ELBO spends most of its weight on the first steps, on detail that the eye hardly sees; equal weights move attention to larger noise. Ho et al. found the samples better for it. But $\ell$ is then no longer minus the ELBO up to a factor: of two points, the one with the smaller $\ell$ need not be the one with the larger ELBO.
+#
+# </details>
+#
+# *Caption. Left: $w_t$ of (10) and the constant of the simplified loss, drawn at the mean of $w_t$. Right: what share of the exact denoiser's error, summed over the three points, each loss has collected so far.*
+#
+# ## Check
+#
+# Every claim of this chapter with the number that was measured and its bound.
+
+# %%
+for c in claims:
+    print(
+        "holds" if c["holds"] else "FAILS",
+        f"{c['value']:10.3g}",
+        c["bound"],
+        c["claim"],
+    )
+figures.assert_claims(claims, preset)
+
+# %% [markdown]
+# ## What could go wrong
+#
+# | symptom | cause | fix |
+# |---|---|---|
+# | With fewer steps the ELBO is far too low, and samples look washed out | `linear_betas(100)` keeps the $\beta_t$ of the 1,000-step schedule: a third of the signal is still there at the end, while the model starts from pure noise | raise $\beta_t$ as $T$ falls, as `elbo.vp_alphas_cumprod` does, or keep $T$ and sample with a stride |
+# | The reverse formula returns a picture that is slightly too faint or too strong | step $t$ of a paper used as index $t$: one off | decide once what $t$ counts; index `t - 1` is step $t$ |
+# | Terms of the first steps differ in the third digit between two correct programs | $1 - \bar\alpha_1 = 10^{-4}$, a difference of two numbers near 1, has about three correct digits in float32 | schedules in float64, cast where they meet the data |
+#
+# The first of the three, on purpose:
+
+# %%
+too_short = diffusion.alphas_cumprod_of(diffusion.linear_betas(100))
+leftover = elbo.elbo_terms(
+    toys.ExactDenoiser(world, too_short),
+    x_places,
+    too_short,
+    variance=variance,
+    **quadrature,
+)
+try:
+    assert leftover.prior.max() < 0.01, (
+        f"prior term up to {leftover.prior.max():.2f} nats: alpha_bar_T = {too_short[-1]:.2f}, so x_T is not noise"
+    )
+except AssertionError as error:
+    print("caught:", error)
+
+# %% [markdown]
+# ## Limits
+#
+# - The denoiser here is exact. A trained network adds its own error to every KL term, and no formula says how much.
+# - The ELBO speaks of the model's likelihood, not of how samples look. Raising it for some data and lowering it for others, which the PU method does from chapter 03 on, shifts a bound and not a probability.
+# - PUDM writes that $-\mathcal L$ is *proportional* to $\ell$. With the weights of (10) it is not; what is true is that each weighted term falls if and only if its own error falls.
+# - $L_0$ here is a Gaussian density. Ho et al. use a discretised one for pixels of 256 values, which makes the ELBO a bound on a probability and not on a density: numbers of the two kinds do not compare.
+# - One dimension flatters. The loss of 0.289 nats with $\sigma_t^2 = \tilde\beta_t$ is one for each coordinate that is wide against the first steps' noise: up to $0.289 \cdot 3072 \approx 890$ nats for a 32×32 colour picture.
+#
+# ## Exercises
+#
+# **1. A worse denoiser (easy).** Replace the exact denoiser by the best one for a *single* Gaussian with the same mean and variance as `world`. How many nats of ELBO does it lose on average over the three places?
+#
+# *Hint.* `toys.GaussianMixture` with one component is such a model; the law of total variance gives its variance.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# mean = (world.weights[:, None] * world.means).sum(0)
+# spread_of_means = (world.means - mean).square()
+# total_variance = (world.weights[:, None] * (world.variances + spread_of_means)).sum(0)
+# blurred = toys.GaussianMixture([1.0], mean[None], total_variance[None])
+# T = step_counts[1]
+# worse = elbo.elbo_terms(
+#     toys.ExactDenoiser(blurred, schedules[T]),
+#     x_places,
+#     schedules[T],
+#     variance=variance,
+#     **quadrature,
+# )
+# loss = (terms[T].elbo - worse.elbo).mean().item()
+# print(f"lost: {loss:.3f} nats on average")
+# ```
+#
+# It may even win at a single place, as the ELBO of a wrong model may; weighted by the data's density it always loses.
+#
+# </details>
+#
+# **2. One draw of the training loss (easy).** Write $\ell$ of equation (11) for 1,000 points of `world` with a random index for each, using `diffusion.denoising_error`. Is its mean the mean over $t$ of the error at each step?
+#
+# *Hint.* `ExactDenoiser` takes a tensor of indices, one for each point.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# generator = diffusion.random_generator(seed, 6)
+# x = world.sample(1000, generator)
+# t = torch.randint(num_train_timesteps, (1000,), generator=generator)
+# eps = torch.randn(x.shape, dtype=x.dtype, generator=generator)
+# x_t = diffusion.add_noise(x, eps, t, alphas_cumprod)
+# eps_hat = toys.ExactDenoiser(world, alphas_cumprod)(x_t, t).sample
+# draws = diffusion.denoising_error(eps, eps_hat)
+# print(f"{draws.mean():.3f} ± {1.96 * draws.std() / 1000**0.5:.3f}")
+# ```
+#
+# </details>
+#
+# **3. Where the small variance loses (medium).** Show that $\sum_t \tfrac12 \big(\tfrac1{t} - \log\tfrac{t+1}{t}\big)$ over $t = 1, 2, \ldots$ tends to half of Euler's constant. Then sum the loss of taking $\tilde\beta_t$ for $\beta_t$ over the steps of the largest schedule, and compare with its gap.
+#
+# *Hint.* If the true step has variance $\beta_t$ and the model takes $\tilde\beta_t$, the KL between them is $\tfrac12 (r - 1 - \log r)$ with $r = \beta_t / \tilde\beta_t$.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# steps = torch.arange(1, 100_001, dtype=torch.float64)
+# series = 0.5 * (1 / steps - torch.log1p(1 / steps)).sum().item()
+# T = step_counts[-1]
+# r = elbo.step_betas(schedules[T])[1:] / elbo.posterior_variances(schedules[T])[1:]
+# this_schedule = 0.5 * (r - 1 - r.log()).sum().item()
+# print(f"series {series:.4f}, half of Euler's constant 0.2886")
+# print(f"this schedule {this_schedule:.3f}, measured {gaps['posterior'][-1]:.3f}")
+# assert abs(series - 0.5772156649 / 2) < 1e-4
+# ```
+#
+# The schedule's sum lies above the limit because its $\beta_t$ rise; it comes down slowly as $T$ grows.
+#
+# </details>
+#
+# **4. Walk back (hard).** Sample from the model: start at $\mathcal N(0, 1)$ and take the reverse steps with `elbo.reverse_mean` and `elbo.reverse_variances`, without noise in the last step. Compare the share of samples below $-0.5$ with the data's for the first two of `step_counts`.
+#
+# *Hint.* Run the indices downwards; the share of the data is an integral of `world`'s density.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for T in step_counts[:2]:
+#     generator = diffusion.random_generator(seed, 7, T)
+#     x = torch.randn(4000, 1, dtype=torch.float64, generator=generator)
+#     for t in reversed(range(T)):
+#         x = elbo.reverse_mean(x, exact[T](x, t).sample, t, schedules[T])
+#         if t > 0:
+#             sigma = elbo.reverse_variances(schedules[T], variance)[t].sqrt()
+#             x = x + sigma * torch.randn(x.shape, dtype=x.dtype, generator=generator)
+#     print(T, f"model {(x < -0.5).double().mean():.3f}")
+# below = log_q[grid < -0.5].exp().sum() * (grid[1] - grid[0])
+# print(f"data {below:.3f}")
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ## What we learnt
+#
+# - Noising has a closed form, so any step can be drawn in one jump.
+# - Posterior mean, noise and score determine each other; a network that predicts the noise knows all three.
+# - The ELBO is a prior term, a KL for each step and a reconstruction term. Our code's sum of terms is the ELBO: it agrees with the definition within Monte Carlo error, lies nowhere above the model's exact log density, and closes on the data's as $T$ grows if $\sigma_t^2 = \beta_t$.
+# - The training loss $\ell$ is the ELBO's sum of errors with its weights dropped.
+#
+# **Next.** Chapter 02 trains a network to predict the noise, because for pictures nobody has the formula, and counts how often the result makes what nobody wanted.
+#
+# ## References
+#
+# - Ho, Jain, Abbeel (2020), *Denoising diffusion probabilistic models*. Equations (5) to (14) there are this chapter; read it for the experiments on the weights.
+# - Sohl-Dickstein et al. (2015), *Deep unsupervised learning using nonequilibrium thermodynamics*. Where the bound was first derived.
+# - Takahashi et al. (2025), *Positive-unlabeled diffusion models for preventing sensitive data generation* (PUDM). Section 2 is the notation of this book.
+# - Song et al. (2021), *Score-based generative modeling through stochastic differential equations*. The continuous schedule, and what $T \to \infty$ means.
+# - Nichol, Dhariwal (2021), *Improved denoising diffusion probabilistic models*. Learns $\sigma_t^2$ between the two choices compared here.
+# - Efron (2011), *Tweedie's formula and selection bias*. Equation (4) long before diffusion models.

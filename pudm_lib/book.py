@@ -1,0 +1,276 @@
+"""Run the book's chapters without a reader: `make book`, `make figures`, nbval's copies.
+
+Each chapter is run by papermill in a kernel of its own with a preset and checked
+parameters, and kept with its outputs under build/book/. Figures are written by the
+chapters themselves.
+"""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+from papermill import execute_notebook
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+
+from pudm_lib import paths
+from pudm_lib.chapters import (
+    Chapter,
+    chapters,
+    check_settings,
+    notebooks_folder,
+    settings_of,
+    solutions,
+)
+from pudm_lib.figures import read_records
+from pudm_lib.presets import PRESETS
+
+KERNEL = {"kernel_name": "python3", "language": "python"}
+
+
+@dataclass(frozen=True)
+class ChapterRun:
+    """error is empty for a chapter that ran to its end; else it names the cell."""
+
+    name: str
+    seconds: float
+    error: str = ""
+
+
+def run_book(
+    preset: str = "laptop",
+    *,
+    only: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    publish_after: bool = False,
+    stream=None,
+) -> bool:
+    """Run chapters and report on `stream`, stdout by default; True if all passed.
+
+    Args:
+        only: see `chapters`; empty for the whole book.
+        settings: parameters for the chapters that have them.
+        publish_after: replace the curated figures if every chapter passed.
+
+    Raises:
+        ValueError: unknown preset, chapter or parameter, or a value of the wrong type.
+        OSError: build/book or the figures' folder cannot be written.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset={preset!r}, must be one of {', '.join(PRESETS)}")
+    if publish_after:
+        check_publishable(preset)
+    chosen, settings = chapters(only), settings or {}
+    check_settings(chosen, settings)
+    stream = stream or sys.stdout
+    folder = paths.build_root() / "book"
+    for place in (folder, paths.figures_root() / preset):
+        # Refused now rather than after the first chapter's hour.
+        paths.write_atomically(place / ".writable", "")
+        (place / ".writable").unlink()
+    for old in paths.figures_root().joinpath(preset).glob("*.*"):
+        # What is left from another run would be read as this one's.
+        if not only or any(old.name[:2] == chapter.name[:2] for chapter in chosen):
+            old.unlink()
+    print(f"preset {preset}, {len(chosen)} chapters", settings or "", file=stream)
+    runs = [
+        _run_chapter(c, settings_of(c, preset, settings), folder, stream)
+        for c in chosen
+    ]
+    _summarise(runs, stream)
+    passed = not any(run.error for run in runs)
+    print(
+        f"executed notebooks in {folder}, figures in {paths.figures_root() / preset}",
+        file=stream,
+    )
+    if publish_after and passed:
+        print(f"published {publish(preset, [c.name for c in chosen])}", file=stream)
+    elif publish_after:
+        print("figures not published, because a chapter failed", file=stream)
+    return passed
+
+
+class _ReportingEngine(NBClientEngine):
+    """papermill's own engine, telling which cell it begins."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, *, on_cell, **options):
+        start = nb_man.cell_start
+
+        def cell_start(cell, *arguments, **keywords):
+            on_cell(cell)
+            return start(cell, *arguments, **keywords)
+
+        nb_man.cell_start = cell_start
+        return super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+
+papermill_engines.register("book", _ReportingEngine)
+
+
+def _run_chapter(
+    chapter: Chapter, parameters: dict, folder: Path, stream
+) -> ChapterRun:
+    cells = chapter.notebook.cells
+    numbers = {cell.id: number for number, cell in enumerate(cells, start=1)}
+    line, latest, error = _Line(chapter.name, len(cells), stream), cells[0], ""
+
+    def on_cell(cell: NotebookNode) -> None:
+        nonlocal latest
+        # The cell that papermill injects is counted as the parameters cell before it.
+        if cell.id in numbers:
+            latest = cell
+            line.at(numbers[cell.id])
+
+    start = time.perf_counter()
+    try:
+        with _kernel_environment():
+            execute_notebook(
+                chapter.notebook,
+                folder / f"{chapter.name}.ipynb",
+                parameters,
+                engine_name="book",
+                progress_bar=False,
+                cwd=notebooks_folder(),
+                on_cell=on_cell,
+                **KERNEL,
+            )
+    except Exception as cause:  # whatever it is, the next chapter still runs
+        if isinstance(cause, PapermillExecutionError):
+            what = f"{cause.ename}: {cause.evalue}"
+        else:
+            what = f"{type(cause).__name__}: {cause}"
+        error = (
+            f"cell {numbers[latest.id]} `{_first_line(latest.source)}`: "
+            + " ".join(what.split())
+        )
+    seconds = time.perf_counter() - start
+    line.end(f"{'FAILED' if error else 'ok'}, {seconds:.0f} s")
+    return ChapterRun(chapter.name, seconds, error)
+
+
+@contextmanager
+def _kernel_environment():
+    """What a kernel inherits: no widgets, the inline backend, and the same places as
+    here, absolute, because its working directory is another one."""
+    before = dict(os.environ)
+    os.environ.pop("MPLBACKEND", None)
+    os.environ |= {
+        "PUDM_HEADLESS": "1",
+        "PUDM_ROOT": str(paths.project_root().resolve()),
+        "PUDM_DATA": str(paths.data_root()),
+        "PUDM_RUNS": str(paths.runs_root()),
+        "PUDM_FIGURES": str(paths.figures_root()),
+    }
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+class _Line:
+    """One line a chapter: rewritten on a terminal, growing in a log file."""
+
+    def __init__(self, name: str, total: int, stream):
+        self.stream, self.total = stream, total
+        self.head = f"{name:<32}"
+        self._write(f"{self.head} {total} cells:")
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text)
+        self.stream.flush()
+
+    def at(self, number: int) -> None:
+        if self.stream.isatty():
+            self._write(f"\r\x1b[K{self.head} cell {number} of {self.total}")
+        elif number % 10 == 0:
+            self._write(f" {number}")
+
+    def end(self, words: str) -> None:
+        again = f"\r\x1b[K{self.head} {self.total} cells:"
+        self._write((again if self.stream.isatty() else "") + f" {words}\n")
+
+
+def _first_line(source: str) -> str:
+    lines = [line.strip() for line in source.splitlines()]
+    return next((x for x in lines if x and not x.startswith("#")), "")[:60]
+
+
+def _summarise(runs: Sequence[ChapterRun], stream) -> None:
+    print(f"\n{'chapter':<32} {'result':<7} {'seconds':>8}", file=stream)
+    for run in runs:
+        result = "FAILED" if run.error else "ok"
+        print(f"{run.name:<32} {result:<7} {run.seconds:>8.1f}", file=stream)
+    for run in runs:
+        if run.error:
+            print(f"FAILED {run.name}, {run.error}", file=stream)
+
+
+def check_publishable(preset: str) -> None:
+    if preset == "ci":
+        raise ValueError(
+            'figures of preset "ci" are not published: it is too short to show anything'
+        )
+
+
+def publish(preset: str, names: Sequence[str]) -> Path:
+    """Replace the curated figures of the chapters `names` with those of the run just
+    made; those of other chapters stay, those of chapters that are gone go.
+
+    Raises:
+        ValueError: preset "ci", no figures, or figures made under another preset.
+    """
+    check_publishable(preset)
+    made, curated = paths.figures_root() / preset, paths.curated_figures_root() / preset
+    records = read_records(made)
+    if not records:
+        raise ValueError(f"no figures in {made}: nothing to publish")
+    for record in records:
+        if record["preset"] != preset:
+            raise ValueError(
+                f"{record['figure']} in {made} was made under preset "
+                f"{record['preset']!r}, must be {preset!r}"
+            )
+    run = {name[:2] for name in names}
+    others = {c.name[:2] for c in chapters()} - run
+    new, old = (curated.with_name(f".{preset}.{word}") for word in ("new", "old"))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for source, kept in ((curated, others), (made, run)):
+        for file in source.glob("*.*"):
+            if file.name[:2] in kept and file.suffix in (".png", ".json"):
+                shutil.copyfile(file, new / file.name)
+    # Two renames: whoever looks meanwhile sees the old set, or for an instant none.
+    shutil.rmtree(old, ignore_errors=True)
+    if curated.exists():
+        curated.rename(old)
+    new.rename(curated)
+    shutil.rmtree(old, ignore_errors=True)
+    return curated
+
+
+def nbval_copies(folder: Path) -> list[Path]:
+    """Write each chapter with preset "ci", its solutions as cells at the end, for
+    nbval, which takes no parameters and reads no .py. Returns the paths."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.ipynb"):
+        old.unlink()
+    copies = []
+    for chapter in chapters():
+        notebook = nbformat.from_dict(chapter.notebook)
+        notebook.cells += [new_code_cell(code) for code in solutions(chapter.notebook)]
+        copies.append(folder / f"{chapter.name}.ipynb")
+        parameters = settings_of(chapter, "ci", {})
+        execute_notebook(notebook, copies[-1], parameters, prepare_only=True, **KERNEL)
+    return copies
