@@ -1,12 +1,12 @@
-"""Run the book's chapters without a reader: `make book`, `make figures`, nbval's copies.
+"""Run the book's chapters without a reader: `make book`, and copies for nbval.
 
 Each chapter is run by papermill in a kernel of its own with a preset and checked
 parameters, and kept with its outputs under build/book/. Figures are written by the
 chapters themselves.
 """
 
+import copy
 import os
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from papermill import execute_notebook
@@ -31,8 +30,8 @@ from pudm_lib.chapters import (
     settings_of,
     solutions,
 )
-from pudm_lib.figures import read_records
 from pudm_lib.presets import PRESETS
+from pudm_lib.publish import check_publishable, publish
 
 KERNEL = {"kernel_name": "python3", "language": "python"}
 
@@ -77,11 +76,13 @@ def run_book(
         # Refused now rather than after the first chapter's hour.
         paths.write_atomically(place / ".writable", "")
         (place / ".writable").unlink()
-    for old in paths.figures_root().joinpath(preset).glob("*.*"):
+    for old in paths.figures_root().joinpath(preset).glob("[0-9][0-9]_*.*"):
         # What is left from another run would be read as this one's.
         if not only or any(old.name[:2] == chapter.name[:2] for chapter in chosen):
             old.unlink()
-    print(f"preset {preset}, {len(chosen)} chapters", settings or "", file=stream)
+    numbers = ", ".join(chapter.name[:2] for chapter in chosen)
+    given = " ".join(f"{name}={value!r}" for name, value in settings.items())
+    print(f"preset {preset}, chapters {numbers}", given, file=stream)
     runs = [
         _run_chapter(c, settings_of(c, preset, settings), folder, stream)
         for c in chosen
@@ -142,6 +143,8 @@ def _run_chapter(
                 progress_bar=False,
                 cwd=notebooks_folder(),
                 on_cell=on_cell,
+                # A kernel warns on our stderr of sockets that only we can reach.
+                extra_arguments=["--log-level=ERROR"],
                 **KERNEL,
             )
     except Exception as cause:  # whatever it is, the next chapter still runs
@@ -216,49 +219,6 @@ def _summarise(runs: Sequence[ChapterRun], stream) -> None:
             print(f"FAILED {run.name}, {run.error}", file=stream)
 
 
-def check_publishable(preset: str) -> None:
-    if preset == "ci":
-        raise ValueError(
-            'figures of preset "ci" are not published: it is too short to show anything'
-        )
-
-
-def publish(preset: str, names: Sequence[str]) -> Path:
-    """Replace the curated figures of the chapters `names` with those of the run just
-    made; those of other chapters stay, those of chapters that are gone go.
-
-    Raises:
-        ValueError: preset "ci", no figures, or figures made under another preset.
-    """
-    check_publishable(preset)
-    made, curated = paths.figures_root() / preset, paths.curated_figures_root() / preset
-    records = read_records(made)
-    if not records:
-        raise ValueError(f"no figures in {made}: nothing to publish")
-    for record in records:
-        if record["preset"] != preset:
-            raise ValueError(
-                f"{record['figure']} in {made} was made under preset "
-                f"{record['preset']!r}, must be {preset!r}"
-            )
-    run = {name[:2] for name in names}
-    others = {c.name[:2] for c in chapters()} - run
-    new, old = (curated.with_name(f".{preset}.{word}") for word in ("new", "old"))
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    for source, kept in ((curated, others), (made, run)):
-        for file in source.glob("*.*"):
-            if file.name[:2] in kept and file.suffix in (".png", ".json"):
-                shutil.copyfile(file, new / file.name)
-    # Two renames: whoever looks meanwhile sees the old set, or for an instant none.
-    shutil.rmtree(old, ignore_errors=True)
-    if curated.exists():
-        curated.rename(old)
-    new.rename(curated)
-    shutil.rmtree(old, ignore_errors=True)
-    return curated
-
-
 def nbval_copies(folder: Path) -> list[Path]:
     """Write each chapter with preset "ci", its solutions as cells at the end, for
     nbval, which takes no parameters and reads no .py. Returns the paths."""
@@ -268,7 +228,7 @@ def nbval_copies(folder: Path) -> list[Path]:
         old.unlink()
     copies = []
     for chapter in chapters():
-        notebook = nbformat.from_dict(chapter.notebook)
+        notebook = copy.deepcopy(chapter.notebook)
         notebook.cells += [new_code_cell(code) for code in solutions(chapter.notebook)]
         copies.append(folder / f"{chapter.name}.ipynb")
         parameters = settings_of(chapter, "ci", {})

@@ -105,7 +105,8 @@ def resize(images: Tensor, *, resolution: int, channels: int) -> Tensor:
         return images.contiguous()
     if channels == 3:
         return images.expand(-1, 3, -1, -1).contiguous()
-    return tvf.rgb_to_grayscale(images)
+    # On uint8 torchvision truncates: grey 90 would become 89.
+    return tvf.rgb_to_grayscale(images.float()).round().to(torch.uint8)
 
 
 def _in_memory(name, classes, train, train_labels, test, test_labels) -> ImageSource:

@@ -1,4 +1,4 @@
-"""The forward process, its inversions and the ELBO (Ho et al. 2020; PUDM eqs. 4-8).
+"""The forward process, its inversions and the error (Ho et al. 2020; PUDM eqs. 4-8).
 
 Time runs over indices t = 0 .. T-1 as in diffusers; the papers' step t is index t-1.
 Schedules are float64; every function here is exact arithmetic, no network in it.

@@ -147,7 +147,7 @@ def elbo_terms(
             "must agree after the first axis"
         )
     if weights is None:
-        weights = torch.full((len(eps),), 1 / len(eps), dtype=x0.dtype)
+        weights = x0.new_full((len(eps),), 1 / len(eps))
     if weights.shape != eps.shape[:1]:
         raise ValueError(f"weights {tuple(weights.shape)}, must be ({len(eps)},)")
     sigmas2 = reverse_variances(alphas_cumprod, variance)
@@ -196,7 +196,9 @@ def elbo_monte_carlo(
     total = x.new_zeros(len(x))
     for t in range(len(alphas_cumprod)):
         centre = (1 - betas[t]).sqrt().to(x) * x
-        noise = torch.randn(x.shape, dtype=x.dtype, generator=generator)
+        noise = torch.randn(
+            x.shape, dtype=x.dtype, device=x.device, generator=generator
+        )
         x_next = centre + betas[t].sqrt().to(x) * noise
         mean = reverse_mean(x_next, _eps_hat(model, x_next, t), t, alphas_cumprod)
         total = total + _log_normal(x, mean, float(sigmas2[t]))

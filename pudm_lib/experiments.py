@@ -417,4 +417,9 @@ def _start_worker(steps) -> None:
 
 
 def _work(index: int, experiment: Experiment) -> None:
-    run(experiment, report=lambda step: _steps.put((index, step)))
+    def report(step: int) -> None:
+        if not multiprocessing.parent_process().is_alive():
+            raise SystemExit("the process that asked for this run is gone")
+        _steps.put((index, step))
+
+    run(experiment, report=report)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 # "paper" is the released code's network: 61.5 M parameters at three channels.
 UNETS = {
     "tiny": ((8, 16), 1, 4, None),
-    "small": ((32, 64), 1, 8, None),
+    "small": ((16, 32, 64), 1, 8, None),
     "medium": ((64, 128, 128), 2, 32, 1),
     "paper": ((128, 128, 256, 512), 2, 32, 2),
 }

@@ -31,7 +31,7 @@ class SamplingSettings:
 
     sampler: str = field(default="ddim", metadata={"help": "ddim or ddpm"})
     num_inference_steps: int = field(
-        default=50, metadata={"help": "denoising steps, 1 to num_train_timesteps"}
+        default=25, metadata={"help": "denoising steps, 1 to num_train_timesteps"}
     )
     num_samples: int = field(default=2000, metadata={"help": "images, >= 2"})
     sampling_batch: int = field(

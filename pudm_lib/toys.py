@@ -2,7 +2,8 @@
 scores are known in closed form (Ho et al. 2020, eq. 4; Efron 2011 for Tweedie).
 
 A mixture stays a mixture when noise is added, so nothing here is learned or estimated.
-Everything is float64. `alpha_bar` is a number or a (B,) tensor, one value a point.
+Everything is float64, on the CPU. `alpha_bar` is a number or a (B,) tensor, one value
+a point.
 """
 
 import math

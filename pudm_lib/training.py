@@ -68,13 +68,13 @@ class TrainingSettings:
     gamma: float = _setting(0.5, "weight of labelled normals in pnu, 0 to 1")
     tau: float = _setting(1.0, "temperature in exp(-ell/tau), > 0")
     reduction: str = _setting("sum", "sum (paper) or mean over an image's numbers")
-    steps: int = _setting(1000, "optimiser steps, >= 1")
+    steps: int = _setting(1200, "optimiser steps, >= 1")
     batch_unlabeled: int = _setting(48, "U images in a batch, >= 1")
-    batch_sensitive: int = _setting(16, "S images in a batch, >= 1")
-    batch_normal: int = _setting(16, "N images in a batch (pnu), >= 1")
+    batch_sensitive: int = _setting(8, "S images in a batch, >= 1")
+    batch_normal: int = _setting(8, "N images in a batch (pnu), >= 1")
     batching: str = _setting("stratified", "stratified, or random (released code)")
     augmentation: str = _setting("none", "one of " + ", ".join(AUGMENTATIONS))
-    learning_rate: float = _setting(1e-3, "peak of the cosine schedule, > 0")
+    learning_rate: float = _setting(2e-3, "peak of the cosine schedule, > 0")
     warmup_steps: int = _setting(100, "steps of linear warm-up, >= 0")
     weight_decay: float = _setting(0.01, "AdamW's, >= 0")
     ema_decay: float = _setting(0.995, "of the weight average, 0 (off) to < 1")
@@ -82,7 +82,7 @@ class TrainingSettings:
     threads: int = _setting(1, "CPU threads; a part of the result, >= 1")
     device: str = _setting("auto", "auto, cpu or cuda")
     precision: str = _setting("auto", "auto, float32 or bfloat16")
-    checkpoint_every: int = _setting(250, "steps between checkpoints, >= 1")
+    checkpoint_every: int = _setting(200, "steps between checkpoints, >= 1")
 
     def __post_init__(self):
         words = {

@@ -1,0 +1,63 @@
+# make book    run every chapter headless; make test  run all tests. Both set up .venv.
+# One chapter, other values: make book ONLY=05 SET="beta=0.2 seeds=[0,1]" PRESET=gpu
+
+PYTHON ?= python3
+PRESET ?= laptop
+ONLY   ?=
+SET    ?=
+
+BIN    := .venv/bin
+READY  := .venv/ready
+COPIES := build/test/nbval
+BOOK    = $(BIN)/python -m pudm_lib book --preset $(PRESET) \
+          $(if $(ONLY),--only '$(ONLY)') $(foreach s,$(SET),--set '$(s)')
+
+.PHONY: book figures test lab lint pair clean
+
+book: $(READY)
+	$(BOOK)
+
+figures: $(READY)
+	$(BOOK) --publish
+
+# Tests keep their models and figures under build/test, one thread a process. nbval has
+# a run of its own: it would be silent about finding nothing beside other tests.
+test: export OMP_NUM_THREADS = 1
+test: export PUDM_HEADLESS = 1
+test: export PUDM_RUNS = $(CURDIR)/build/test/runs
+test: export PUDM_FIGURES = $(CURDIR)/build/test/figures
+test: $(READY)
+	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -c "from pudm_lib.book import nbval_copies; nbval_copies('$(COPIES)')"
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+	    -n 2 --dist loadscope -q $(COPIES)
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	    -n 2 --dist loadscope -q tests/golden
+
+lab: $(READY)
+	$(BIN)/jupyter lab --ServerApp.default_url=/lab/tree/notebooks
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+# From the .py to the .ipynb and never back: file times say nothing after a checkout.
+# --update keeps the cells' ids, and also the outputs, which are not committed.
+pair: $(READY)
+	$(BIN)/jupytext --to ipynb --update notebooks/[0-9][0-9]_*.py
+	$(BIN)/jupyter nbconvert --clear-output --inplace notebooks/[0-9][0-9]_*.ipynb
+
+clean:
+	rm -rf build
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "error: the book needs Python 3.11 or newer as $(PYTHON); choose another:" \
+	         "make book PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up .venv with $$($(PYTHON) --version), a few minutes the first time"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check \
+	    --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check \
+	    --no-deps --no-build-isolation -e .
+	@touch $(READY)

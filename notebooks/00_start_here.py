@@ -1,0 +1,337 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Start here
+#
+# **The question:** what is in this book, does your machine run it, and how do you read its figures and numbers?
+#
+# | | |
+# |---|---|
+# | **You will do** | check your machine, train the smallest model of the book, and look at one figure with the numbers behind it |
+# | **You will learn** | what the book is after; its symbols; what a preset, a claim and an interval are here |
+# | **You need** | Python; for the theory a little probability and calculus. No GPU, no download |
+# | **Time** | `ci`, `laptop`, `gpu`, `paper` alike: under half a minute on one core |
+
+# %%
+import time
+
+import numpy as np
+
+from pudm_lib import doctor
+from pudm_lib.data import make_split
+from pudm_lib.experiments import experiment, run, setting_fields
+from pudm_lib.figures import assert_claims, claim, show_figure
+from pudm_lib.metrics import wilson_interval
+from pudm_lib.plotting import NORMAL, SENSITIVE, error_bars, image_sheet, new_figure, use_book_style
+from pudm_lib.presets import PRESETS
+
+use_book_style()
+
+# %% tags=["parameters"]
+preset = "laptop"  # ci, laptop, gpu or paper
+seed = 0  # of the split and of all noise
+
+# %%
+smallest = experiment("ci", seed=seed)
+split = make_split(smallest.data, seed)
+print(f"{preset}, seed={seed}; the smallest model: {smallest.network!r}, {smallest.training.steps} steps")
+
+# %% [markdown]
+# ## What the book is after
+#
+# A diffusion model learns to draw what it was shown. Show it a million pictures from the open web and among them are some that nobody wants it to draw: private faces, protected characters, harm. Throwing those out needs labels that nobody has for a million pictures. A few labelled examples are easy to get.
+#
+# Three answers from the literature are made to run in this book, on digits that your laptop can train on in a minute:
+#
+# | answer | when it acts | what it needs |
+# |---|---|---|
+# | **PUDM**, positive-unlabeled diffusion (Takahashi et al., 2025) | in training | unlabeled images and a few labelled sensitive ones |
+# | **Safe Denoiser** (Kim et al., 2025) | in sampling | a trained model and a set of images to stay away from |
+# | **SeDID** (Ma et al., 2023) | after the fact | a trained model; tells its images from real ones |
+#
+# Chapters 00 to 05 build the first one from the ground up. Odd digits play the part of the sensitive images, so nothing on these pages can hurt anyone.
+#
+# | chapter | question |
+# |---|---|
+# | 01 | what is a diffusion model, where does its ELBO come from, and is the code's number really the ELBO? |
+# | 02 | what is in the training loop, and how often does a model draw what nobody wanted? |
+# | 03 | how does the ELBO become a classifier, and at which noise levels is it alive? |
+# | 04 | how does one learn from positive and unlabeled images? |
+# | 05 | does it work on real digits, and at what cost? |
+#
+# ## Your machine
+#
+# Versions, cores, memory, data sets. The command `python -m pudm_lib doctor` tells the same and, after timing a few steps, how long each preset's models take here.
+
+# %%
+for line in doctor.summary():
+    print(line)
+
+# %% [markdown]
+# ## Presets
+#
+# Each chapter's first code cell holds its parameters, and the first of those is the preset. It decides sizes and budgets, never a method.
+#
+# | preset | data | for |
+# |---|---|---|
+# | `ci` | digits, a few steps | does every cell run; no claim is checked |
+# | `laptop` | digits, 8×8 pixels | the default; the claims of the text hold and are asserted |
+# | `gpu` | MNIST and what else is on disk | a result worth showing in minutes |
+# | `paper` | the paper's sizes, networks and steps | reproduction |
+
+# %%
+print(f"{'preset':8s}{'network':>10s}{'steps':>8s}{'U in a batch':>14s}{'S':>5s}{'samples':>9s}{'sampler':>14s}")
+for name in PRESETS:
+    dataset = "digits" if name in ("ci", "laptop") else "mnist"
+    e = experiment(name, dataset=dataset)
+    sampler = f"{e.sampling.sampler} {e.sampling.num_inference_steps}"
+    batch = f"{e.training.batch_unlabeled:14d}{e.training.batch_sensitive:5d}"
+    print(f"{name:8s}{e.network:>10s}{e.training.steps:8d}{batch}{e.sampling.num_samples:9d}{sampler:>14s}")
+
+# %% [markdown]
+# Every setting can be changed by name, in a chapter or on the command line (`python -m pudm_lib run --help`). A name or a value that cannot be is refused in one line:
+
+# %%
+print(f"{len(setting_fields())} settings: {', '.join(sorted(setting_fields()))}")
+for wrong in ({"beta": 1.5}, {"metod": "pnu"}, {"dataset": "digits", "normal": "purple"}):
+    try:
+        make_split(experiment(preset, **wrong).data, seed)
+    except ValueError as error:
+        print("refused:", error)
+
+# %% [markdown]
+# ## The data in one picture
+#
+# **U** is what a model is trained on, unlabeled. **S** is a small labelled set of what it must not draw. Blue is normal and vermillion is sensitive throughout the book; a frame with a dot says the same without colour.
+#
+# **Predict.** Of 660 unlabeled digits 60 are odd. In a sheet of 40, how many frames do you expect?
+
+# %%
+framed = int(split.hidden_labels[:40].sum())
+figure, axes = new_figure(1, 2, figsize=(8.5, 2.6))
+image_sheet(axes[0], split.x_unlabeled[:40], columns=10, marked=split.hidden_labels[:40])
+axes[0].set_title(f"U: {framed} of 40 are sensitive, and nobody told the model")
+image_sheet(axes[1], split.x_sensitive[:40], columns=10, marked=np.ones(40, bool))
+axes[1].set_title("S: a few labelled sensitive images")
+show_figure(
+    figure,
+    "00_data",
+    alt=f"Two sheets of forty 8 by 8 pixel digits. On the left unlabeled ones, {framed} odd ones framed. "
+    "On the right labelled odd digits, all framed.",
+    chapter="00",
+    preset=preset,
+    parameters={"seed": seed},
+    numbers={"framed_of_40": framed, "sensitive_share": split.sensitive_share},
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# $40 \cdot 60/660 \approx 3.6$, give or take 2. The share 60/660 is the true $\beta$ of this book, one in eleven as in the paper.
+#
+# </details>
+#
+# ## Does everything work together?
+#
+# One call takes an experiment through data, network, training, sampling and metrics, and keeps the result under `runs/`, by a hash of the settings and of the code that made it. A second call reads it.
+
+# %%
+start = time.perf_counter()
+result = run(smallest)
+first_call = time.perf_counter() - start
+start = time.perf_counter()
+again = run(smallest)
+second_call = time.perf_counter() - start
+same = bool((result.samples == again.samples).all())
+print(f"the second call reads what the first one made: {same}")
+
+# %% [markdown]
+# Twenty steps teach a network nothing, so its samples are noise, and the judge's opinion of noise means nothing. It is here to show the parts in their places: `result.samples`, `result.sensitive`, `result.numbers`, `result.history`.
+
+# %%
+for name in ("non_sensitive_rate", "rate_low", "rate_high", "judge_accuracy", "frechet_pixels", "frechet_pixels_floor"):
+    print(f"{name:22s}{result.numbers[name]:8.3f}")
+
+# %% [markdown]
+# ## What a number means here
+#
+# A rate from a finite number of samples has an interval. This book uses Wilson's at 95 %: in 19 of 20 repetitions it covers the true rate. The figure checks that sentence by simulation, for a true rate of 0.95.
+#
+# **Predict.** You draw 100 images and 95 are normal. Is a model with a true rate of 0.90 ruled out?
+
+# %%
+true_rate, repetitions = 0.95, 400 if preset == "ci" else 4000
+generator = np.random.default_rng(seed)
+sizes = [50, 200, 1000, 2000]
+coverage, widths = [], []
+for n in sizes:
+    counts = generator.binomial(n, true_rate, repetitions)
+    known = {k: wilson_interval(k, n) for k in np.unique(counts)}
+    ends = np.array([known[k] for k in counts])
+    coverage.append(((ends[:, 0] <= true_rate) & (true_rate <= ends[:, 1])).mean())
+    widths.append((ends[:, 1] - ends[:, 0]).mean())
+
+# %%
+figure, axes = new_figure(1, 2, figsize=(8.5, 2.9))
+twenty = generator.binomial(200, true_rate, 20)
+ends = np.array([wilson_interval(k, 200) for k in twenty])
+misses = (ends[:, 0] > true_rate) | (ends[:, 1] < true_rate)
+for i, k in enumerate(twenty):
+    bars = error_bars([k / 200], [ends[i]])
+    marker, colour = ("s", SENSITIVE) if misses[i] else ("o", NORMAL)
+    axes[0].errorbar(i, k / 200, yerr=bars, fmt=marker, color=colour, markersize=4)
+axes[0].axhline(true_rate, color="0.4", linestyle="--")
+axes[0].set(xlabel="repetition", ylabel="rate and interval, n = 200")
+axes[0].set_title(f"{int(misses.sum())} of 20 intervals miss the truth")
+axes[1].plot(sizes, widths, "o-", color=NORMAL)
+axes[1].set(xlabel="samples", ylabel="width of the interval", xscale="log", yscale="log")
+axes[1].set_title("Four times the samples, half the width")
+coverage_claims = [
+    claim("the Wilson interval covers at least 93 % at every size", min(coverage), at_least=0.93),
+]
+show_figure(
+    figure,
+    "00_intervals",
+    alt=f"Left: twenty simulated rates with intervals around a true rate of 0.95, {int(misses.sum())} of "
+    f"them missing it. Right: the width of the interval against the sample size on log axes, falling from "
+    f"{widths[0]:.2f} at 50 to {widths[-1]:.3f} at 2,000 samples.",
+    chapter="00",
+    preset=preset,
+    parameters={"seed": seed, "true_rate": true_rate, "repetitions": repetitions},
+    numbers={"sizes": sizes, "coverage": coverage, "widths": widths},
+    claims=coverage_claims,
+)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# No: 95 of 100 has the interval 0.89 to 0.98. This is why the models of this book draw 2,000 images each.
+#
+# </details>
+#
+# Every number in the book's text comes from such a figure, and each figure lies beside a JSON file with the numbers it shows, the parameters that made it and its **claims**: sentences with a value, a bound, and whether it holds. `python -m pudm_lib claims` prints them all. A claim of ours that fails stops the chapter. A claim of a paper that fails here stays in, and the text explains it.
+
+# %%
+assert_claims(coverage_claims, preset)
+assert same, "a second call must read what the first one made"
+
+# %% [markdown]
+# ## Symbols
+#
+# | symbol | in code | meaning |
+# |---|---|---|
+# | $x_0$, $x_t$ | `x0`, `x_t` | clean image in $[-1,1]$; the same with noise of level $t$ |
+# | $T$, $t$ | `num_train_timesteps`, `t` | number of noise levels; one of them |
+# | $\beta_t$, $\bar\alpha_t$ | `betas`, `alphas_cumprod` | the noise schedule, always plural in code |
+# | $\epsilon$, $\epsilon_\theta$ | `eps`, `eps_hat` | the noise; the network's guess of it |
+# | $\ell(x)$ | `ell` | denoising error of an image, shape (B,) |
+# | $\beta$ | `beta` | share of sensitive images in U, always singular in code |
+# | $\tau$ | `tau` | temperature in $p(\text{normal}\mid x)=e^{-\ell/\tau}$ |
+# | $p_N, p_S, p_U$ | | densities of normal, sensitive and unlabeled images |
+# | U, S, N | `x_unlabeled`, `x_sensitive`, `x_normal` | unlabeled, labelled sensitive, labelled normal images |
+# | | `non_sensitive_rate` | share of samples that the judge calls normal |
+#
+# ## What could go wrong
+#
+# | symptom | cause | fix |
+# |---|---|---|
+# | `No module named pudm_lib` | the notebook runs in another Python than the one the book was installed in | `make lab`, or choose the kernel of `.venv` |
+# | a data set is not found | it lies elsewhere | set `PUDM_DATA` to the folder that holds it; `python -m pudm_lib data list` says where it looked |
+# | an old result seems to come back | it does not: the key holds the settings and the code | delete `runs/` if in doubt; everything in it can be made again |
+#
+# The second one on purpose:
+
+# %%
+from pudm_lib.datasets import DataError, open_dataset
+
+try:
+    open_dataset("no_such_folder")
+except DataError as error:
+    print(str(error).split("; ")[0])
+
+# %% [markdown]
+# ## Limits
+#
+# - Digits of 8×8 pixels show every effect of the methods and not the size of it on photographs.
+# - "Sensitive" here is a class that can be counted. In the world it is a judgement, and the labelled examples carry someone's.
+# - None of the methods is a guarantee.
+#
+# ## Exercises
+#
+# **1.** How many samples does a rate of about 0.95 need for an interval 0.01 wide?
+#
+# <details><summary>Hint</summary>
+#
+# The width falls with the square root of the number of samples. Try `wilson_interval` with growing $n$.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# n = 100
+# while np.diff(wilson_interval(round(0.95 * n), n))[0] > 0.01:
+#     n = int(n * 1.1)
+# print(n)
+# assert 6000 < n < 9000
+# ```
+#
+# </details>
+#
+# **2.** Which images of U are sensitive? Find the first five, and their positions in the data set's own training part.
+#
+# <details><summary>Hint</summary>
+#
+# `split.hidden_labels` and `split.indices["unlabeled"]` have the same order.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# positions = split.hidden_labels.nonzero()[:5, 0]
+# print(positions.tolist(), split.indices["unlabeled"][positions].tolist())
+# assert split.hidden_labels[positions].all()
+# ```
+#
+# </details>
+#
+# **3.** Are U and S disjoint? Check it for three seeds.
+#
+# <details><summary>Hint</summary>
+#
+# `np.intersect1d` of the indices.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for s in range(3):
+#     indices = make_split(smallest.data, s).indices
+#     assert len(np.intersect1d(indices["unlabeled"], indices["sensitive"])) == 0
+# print("disjoint")
+# ```
+#
+# </details>
+#
+# ## What we learnt
+#
+# - What the book is after, and that this machine runs it.
+# - The symbols, and the colours with their meaning.
+# - A preset decides sizes; a claim is a sentence with a bound; a rate has an interval.
+#
+# **Next:** chapter 01 noises a picture, takes the noise away again, and finds out what that has to do with probability.
+#
+# **References**
+#
+# - Takahashi et al. (2025), *Positive-Unlabeled Diffusion Models for Preventing Sensitive Data Generation*: the paper of chapters 02 to 05.
+# - Kim et al. (2025), *Training-Free Safe Denoisers for Safe Use of Diffusion Models*: protection at sampling time.
+# - Ma et al. (2023), *Exposing the Fake: Effective Diffusion-Generated Images Detection*: SeDID.
+# - Wilson (1927), *Probable inference, the law of succession, and statistical inference*: the interval used throughout.

@@ -1,0 +1,247 @@
+"""The command line: python -m pudm_lib run|book|claims|doctor|data.
+
+Whatever a user can get wrong ends in one line on stderr and exit code 2; --traceback
+shows where it came from. Exit code 1 means that the work was done and the answer is no:
+a chapter failed, a claim does not hold.
+"""
+
+import argparse
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pudm_lib import book, claims, doctor, experiments, paths, plotting
+from pudm_lib.chapters import parse_setting
+from pudm_lib.data import make_split
+from pudm_lib.datasets import NAMES, open_dataset
+from pudm_lib.networks import UNETS
+from pudm_lib.presets import PRESETS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("pudm_lib").setLevel(logging.INFO)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    traceback = "--traceback" in arguments or bool(os.environ.get("PUDM_TRACEBACK"))
+    try:
+        options = _parser().parse_args(arguments)
+        return options.command(options)
+    except (ValueError, OSError) as error:
+        if traceback:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m pudm_lib",
+        description="Keep diffusion models from generating what nobody wants.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where an error came from"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(command=function)
+        # Accepted after the command as well; `main` looks for it.
+        sub.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
+        return sub
+
+    _add_run(command("run", _run, "train, sample and measure one experiment"))
+    _add_book(command("book", _book, "run the chapters headless"))
+    _add_claims(command("claims", _claims, "what the figures claim, and if it holds"))
+    command("doctor", _doctor, "what this machine has, lacks and takes for a model")
+    _add_data(command("data", _data, "find, fetch and look at data sets"))
+    return parser
+
+
+def _add_preset(parser, default: str | None = "laptop") -> None:
+    text = f"default: {default}" if default else "default: all that are there"
+    parser.add_argument("--preset", choices=PRESETS, default=default, help=text)
+
+
+def _add_run(parser) -> None:
+    _add_preset(parser)
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help=">= 0; one model each"
+    )
+    laptop = experiments.experiment("laptop").flat()
+    for name, setting in experiments.setting_fields().items():
+        if name == "seed":
+            continue
+        text = setting.metadata.get("help") or f"one of {', '.join(UNETS)}"
+        text = text.replace("%", "%%")  # argparse formats it
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=setting.type,
+            metavar={int: "INT", float: "FLOAT", str: "WORD"}[setting.type],
+            default=argparse.SUPPRESS,
+            help=f"{text} (default: by preset, laptop {laptop[name]})",
+        )
+
+
+def _run(options) -> int:
+    given = vars(options)
+    settings = {n: given[n] for n in experiments.setting_fields() if n in given}
+    chosen = [
+        experiments.experiment(options.preset, seed=seed, **settings)
+        for seed in options.seeds
+    ]
+    results = experiments.run_many(chosen)
+    columns = ("seed", "non-sensitive rate", "Frechet pixels", "classifier", "seconds")
+    print("{:>4}  {:<24}{:<22}{:<22}{:>8}".format(*columns))
+    for result in results:
+        n = result.numbers
+        rate = (
+            f"{n['non_sensitive_rate']:.3f} [{n['rate_low']:.3f}, {n['rate_high']:.3f}]"
+        )
+        distances = [
+            f"{n[f'frechet_{kind}']:.3g} (floor {n[f'frechet_{kind}_floor']:.3g})"
+            for kind in ("pixels", "classifier")
+        ]
+        seconds = f"{n['train_seconds']:.0f}"
+        print(
+            f"{result.experiment.seed:>4}  {rate:<24}{distances[0]:<22}"
+            f"{distances[1]:<22}{seconds:>8}"
+        )
+    print(f"judge right on {results[0].numbers['judge_accuracy']:.1%} of test images")
+    print(f"kept in {paths.runs_root()}")
+    return 0
+
+
+def _add_book(parser) -> None:
+    _add_preset(parser)
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="05", help="chapter; repeatable"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="a chapter's parameter, such as beta=0.2; repeatable",
+    )
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="then replace figures/PRESET, if every chapter passed (not for ci)",
+    )
+
+
+def _book(options) -> int:
+    passed = book.run_book(
+        options.preset,
+        only=[name for item in options.only for name in item.split(",") if name],
+        settings=dict(parse_setting(text) for text in options.settings),
+        publish_after=options.publish,
+    )
+    return 0 if passed else 1
+
+
+def _add_claims(parser) -> None:
+    _add_preset(parser, default=None)
+    parser.add_argument(
+        "--committed", action="store_true", help="of figures/, not of the run just made"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="print README's table (committed figures)"
+    )
+    parser.add_argument(
+        "--write-readme", action="store_true", help="put that table into README.md"
+    )
+
+
+def _claims(options) -> int:
+    committed = options.committed or options.table or options.write_readme
+    folder = paths.curated_figures_root() if committed else paths.figures_root()
+    records = claims.read_claims(folder, options.preset)
+    if options.write_readme:
+        readme = paths.project_root() / "README.md"
+        claims.write_into(readme, claims.as_markdown(records))
+    else:
+        print(claims.as_markdown(records) if options.table else claims.as_text(records))
+    return 0 if claims.all_hold(records) else 1
+
+
+def _doctor(options) -> int:
+    for line in doctor.report():
+        print(line, flush=True)
+    return 0
+
+
+def _add_data(parser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="which data sets are found, and where")
+    listing.set_defaults(action=_data_list)
+    fetch = actions.add_parser("fetch", help="download a data set into PUDM_DATA")
+    fetch.set_defaults(action=_data_fetch)
+    fetch.add_argument("name", choices=NAMES)
+    show = actions.add_parser("show", help="draw images of a split, hidden ones marked")
+    show.set_defaults(action=_data_show)
+    show.add_argument("dataset", help="a name, a folder or an .npz file")
+    _add_preset(show)
+    show.add_argument("--normal", default="even", help="as in run; default: even")
+    show.add_argument("--out", type=Path, required=True, help="a .png file")
+
+
+def _data(options) -> int:
+    options.action(options)
+    return 0
+
+
+def _data_list(options) -> None:
+    for line in doctor.data_sets():
+        print(line)
+
+
+def _data_fetch(options) -> None:
+    source = open_dataset(options.name, download=True)
+    counts = " + ".join(f"{len(y):,} {part}" for part, y in source.labels.items())
+    where = "scikit-learn" if options.name == "digits" else paths.data_root()
+    print(f"{options.name}: {counts} images in {where}")
+
+
+def _data_show(options) -> None:
+    chosen = experiments.experiment(
+        options.preset, dataset=options.dataset, normal=options.normal
+    )
+    split = make_split(chosen.data, chosen.seed)
+    figure, axes = plotting.new_figure(1, 3, figsize=(9, 3.4))
+    sheets = (
+        (
+            "unlabeled U, hidden sensitive marked",
+            split.x_unlabeled,
+            split.hidden_labels,
+        ),
+        ("labelled sensitive S", split.x_sensitive, None),
+        ("held-out normal", split.x_test, None),
+    )
+    for axis, (title, images, marked) in zip(axes, sheets, strict=True):
+        few = None if marked is None else marked[:64]
+        plotting.image_sheet(axis, images[:64], columns=8, marked=few)
+        axis.set_title(title)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120, bbox_inches="tight")
+    paths.write_atomically(options.out, picture.getvalue())
+    print(
+        f"{options.out}: {len(split.x_unlabeled):,} unlabeled images, "
+        f"{split.sensitive_share:.1%} of them sensitive"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

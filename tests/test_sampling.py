@@ -1,0 +1,106 @@
+"""Samplers against diffusers and against exact denoisers."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from torch import nn
+
+from pudm_lib.diffusion import alphas_cumprod_of, linear_betas, random_generator
+from pudm_lib.networks import make_unet
+from pudm_lib.sampling import SAMPLING, SamplingSettings, sample
+
+
+class GaussianDenoiser(nn.Module):
+    """E[eps | x_t] for data from N(0.2, 0.3^2): the perfect network."""
+
+    mean, variance = 0.2, 0.09
+
+    def __init__(self):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.alphas_cumprod = alphas_cumprod_of(linear_betas(1000))
+
+    def forward(self, x_t, t):
+        a = self.alphas_cumprod[t].float().reshape(-1, *[1] * (x_t.ndim - 1))
+        total = a * self.variance + 1 - a
+        eps = (1 - a).sqrt() * (x_t - a.sqrt() * self.mean) / total
+        return UNet2DOutput(sample=eps)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_a_perfect_network_gives_back_the_data(sampler):
+    settings = SamplingSettings(
+        sampler=sampler,
+        num_inference_steps=200,
+        num_samples=4000,
+        sampling_batch=4000,
+    )
+    x = sample(GaussianDenoiser(), settings, shape=(1,), seed=0, clip=None)
+    assert x.mean().item() == pytest.approx(0.2, abs=0.02)
+    assert x.std().item() == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_same_seed_same_image_at_any_batch_size(sampler):
+    torch.manual_seed(0)
+    model = make_unet("tiny", resolution=8, channels=1).eval()
+
+    def drawn(batch, count=5):
+        settings = SamplingSettings(
+            sampler=sampler,
+            num_inference_steps=4,
+            num_samples=count,
+            sampling_batch=batch,
+        )
+        return sample(model, settings, shape=(1, 8, 8), seed=3)
+
+    torch.testing.assert_close(drawn(5), drawn(2), rtol=0, atol=1e-4)
+    torch.testing.assert_close(drawn(5)[:3], drawn(5, 3), rtol=0, atol=1e-4)
+
+
+def test_ddim_equals_diffusers_with_the_clipped_prediction():
+    torch.manual_seed(0)
+    model = make_unet("tiny", resolution=8, channels=1).eval()
+    settings = SamplingSettings(num_inference_steps=6, num_samples=3)
+    ours = sample(model, settings, shape=(1, 8, 8), seed=1)
+    scheduler = DDIMScheduler(timestep_spacing="trailing", clip_sample=True)
+    scheduler.set_timesteps(6)
+    noise = [random_generator(SAMPLING, 1, i) for i in range(3)]
+    x = torch.stack([torch.randn(1, 8, 8, generator=g) for g in noise])
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            eps_hat = model(x, t).sample
+            x = scheduler.step(eps_hat, t, x, use_clipped_model_output=True).prev_sample
+    torch.testing.assert_close(ours, x, rtol=0, atol=1e-4)
+
+
+def test_the_hook_replaces_the_prediction_and_the_callback_sees_it():
+    seen = []
+    settings = SamplingSettings(num_inference_steps=5, num_samples=4)
+    x = sample(
+        GaussianDenoiser(),
+        settings,
+        shape=(1,),
+        seed=0,
+        denoised_hook=lambda x0_hat, x_t, t: torch.full_like(x0_hat, 0.7),
+        callback=lambda step, t, x_t, x0_hat: seen.append((step, t, x0_hat.mean())),
+    )
+    torch.testing.assert_close(x, torch.full_like(x, 0.7))
+    assert [step for step, _, _ in seen] == [0, 1, 2, 3, 4]
+    assert seen[0][1] == 999
+    assert all(mean == pytest.approx(0.7) for _, _, mean in seen)
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="sampler='euler', must be ddim or ddpm"):
+        SamplingSettings(sampler="euler")
+    with pytest.raises(ValueError, match="num_inference_steps=0, must be >= 1"):
+        SamplingSettings(num_inference_steps=0)
+    with pytest.raises(ValueError, match="must be <= num_train_timesteps=1000"):
+        sample(
+            GaussianDenoiser(),
+            SamplingSettings(num_inference_steps=2000),
+            shape=(1,),
+            seed=0,
+        )
