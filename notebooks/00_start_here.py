@@ -70,8 +70,7 @@ print(f"{preset}, seed={seed}; the smallest model: {smallest.network!r}, {smalle
 # Versions, cores, memory, data sets. The command `python -m pudm_lib doctor` tells the same and, after timing a few steps, how long each preset's models take here.
 
 # %%
-for line in doctor.summary():
-    print(line)
+print("\n".join([*doctor.machine(), *doctor.packages()]))
 
 # %% [markdown]
 # ## Presets

@@ -37,9 +37,9 @@ PROBE_SECONDS = 2.0  # a whole batch is tried where it is expected to take less
 
 def report() -> Iterator[str]:
     """The doctor's lines, each as soon as it is known."""
-    yield from _machine()
+    yield from machine()
     yield ""
-    yield from _packages()
+    yield from packages()
     yield ""
     yield from data_sets()
     yield ""
@@ -50,7 +50,7 @@ def report() -> Iterator[str]:
         yield _budget(preset)
 
 
-def _machine() -> Iterator[str]:
+def machine() -> Iterator[str]:
     yield f"python    {platform.python_version()} on {platform.system()}"
     yield f"cores     {available_cores()}"
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
@@ -63,7 +63,7 @@ def _machine() -> Iterator[str]:
         yield "GPU       none that torch sees; presets ci and laptop need none"
 
 
-def _packages() -> Iterator[str]:
+def packages() -> Iterator[str]:
     for name in PACKAGES:
         yield f"{name:<19} {_version(name) or f'MISSING: {INSTALL}'}"
     for name, major in WIDGETS.items():

@@ -7,6 +7,8 @@ Inception distance of the papers needs weights that are not in any package:
 `inception_distance` uses them where they are to be had.
 """
 
+import warnings
+
 import numpy as np
 import torch
 from scipy import stats
@@ -79,12 +81,15 @@ def kernel_distance(features: Tensor, reference: Tensor) -> tuple[float, float]:
     smaller = min(len(features), len(reference))
     if smaller < 4:
         return float("nan"), float("nan")
-    metric = _as_features(
-        KernelInceptionDistance,
-        features.shape[1],
-        subsets=KERNEL_SUBSETS,
-        subset_size=min(250, smaller - 1),
-    )
+    with warnings.catch_warnings():
+        # A few thousand feature vectors are not the "large datasets" it warns of.
+        warnings.filterwarnings("ignore", "Metric .* will save all extracted features")
+        metric = _as_features(
+            KernelInceptionDistance,
+            features.shape[1],
+            subsets=KERNEL_SUBSETS,
+            subset_size=min(250, smaller - 1),
+        )
     metric.update(reference, real=True)
     metric.update(features, real=False)
     with torch.random.fork_rng(devices=[]):

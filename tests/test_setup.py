@@ -53,9 +53,8 @@ def test_lock_can_build_the_book_itself():
 
 def test_conda_environment_has_the_same_ranges():
     lines = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    conda = dict(
-        (line.split(" ", 1) + [""])[:2] for line in lines if isinstance(line, str)
-    )
+    words = [line.partition(" ") for line in lines if isinstance(line, str)]
+    conda = {name: specifier for name, _, specifier in words}
     ours = {CONDA_NAMES.get(r.name, r.name): r.specifier for r in REQUIREMENTS}
     assert set(conda) - CONDA_ONLY == set(ours)
     for name, specifier in ours.items():

@@ -1,0 +1,162 @@
+"""The cache: what makes a new run, what does not, and that two processes share one."""
+
+import multiprocessing
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pudm_lib import experiments
+from pudm_lib.checkpoints import CheckpointError
+from pudm_lib.evaluators import load_evaluator
+from pudm_lib.experiments import (
+    code_hash,
+    experiment,
+    folder,
+    is_done,
+    result_key,
+    run,
+    run_many,
+    training_key,
+)
+from pudm_lib.presets import PRESETS
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One runs/ folder for the module, so that the judge is trained once."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("runs")
+        patch.setenv("PUDM_RUNS", str(path))
+        yield path
+
+
+def test_the_judge_of_digits_is_as_good_as_asked(runs):
+    judge = load_evaluator(experiment("laptop").data)
+    assert judge.accuracy >= 0.985
+    assert judge.num_test == 576
+
+
+def test_a_second_run_reads_what_the_first_one_made(runs):
+    e = experiment("ci", seed=3)
+    assert not is_done(e)
+    first = run(e)
+    files = {f: f.stat().st_mtime_ns for f in runs.rglob("*.safetensors")}
+    second = run(e)
+    assert {f: f.stat().st_mtime_ns for f in runs.rglob("*.safetensors")} == files
+    assert torch.equal(first.samples, second.samples)
+    assert first.numbers == second.numbers
+    assert first.samples.dtype == torch.uint8 and first.samples.shape == (64, 1, 8, 8)
+    assert first.history["loss"].shape == (e.training.steps,)
+    rate = 1 - first.sensitive.float().mean().item()
+    assert first.numbers["non_sensitive_rate"] == pytest.approx(rate)
+    assert not list(runs.rglob("checkpoint*")), "a finished run keeps no checkpoint"
+
+
+def test_side_by_side_gives_what_one_by_one_gives(runs, tmp_path, monkeypatch):
+    several = [experiment("ci", seed=s) for s in (4, 5)]
+    together = run_many(several, workers=2)
+    shutil.copytree(runs / "evaluators", tmp_path / "evaluators")
+    monkeypatch.setenv("PUDM_RUNS", str(tmp_path))
+    alone = [run(e) for e in several]
+    for a, b in zip(together, alone, strict=True):
+        assert torch.equal(a.samples, b.samples)
+
+
+def _ask(seed):
+    run(experiment("ci", seed=seed))
+
+
+def test_two_processes_asking_for_one_run_make_it_once(runs):
+    context = multiprocessing.get_context("spawn")
+    asking = [context.Process(target=_ask, args=(6,)) for _ in range(2)]
+    for process in asking:
+        process.start()
+    for process in asking:
+        process.join(180)
+    assert [process.exitcode for process in asking] == [0, 0]
+    made = list(folder(experiment("ci", seed=6)).glob("*.safetensors"))
+    assert len(made) == 2  # the weights and one result, no leftovers
+
+
+def test_only_what_matters_makes_a_new_run():
+    e = experiment("laptop", method="pu_non_negative")
+    key = training_key(e)
+    for name, value in (("beta", 0.2), ("seed", 1), ("num_sensitive", 100)):
+        assert training_key(experiment("laptop", **{name: value})) != key, name
+    for name, value in (("gamma", 0.1), ("checkpoint_every", 7), ("num_samples", 50)):
+        assert training_key(experiment("laptop", **{name: value})) == key, name
+    assert result_key(experiment("laptop", num_samples=50)) != result_key(e)
+    assert result_key(experiment("laptop", sampling_batch=50)) == result_key(e)
+    plain = [
+        experiment("laptop", method="unsupervised", beta=beta) for beta in (0.0, 0.3)
+    ]
+    assert training_key(plain[0]) == training_key(plain[1])
+
+
+def test_changed_code_makes_a_new_run_and_a_changed_comment_does_not(
+    tmp_path, monkeypatch
+):
+    module = tmp_path / "losses.py"
+    monkeypatch.setattr(experiments.pudm_lib, "__file__", str(tmp_path / "__init__.py"))
+
+    def hashed(source):
+        module.write_text(source)
+        return code_hash(["losses"])
+
+    first = hashed('"""Doc."""\ndef f(x):\n    """Twice."""\n    return 2 * x\n')
+    assert first == hashed('"""Other."""\ndef f(x):  # why\n    return 2 * x\n')
+    assert first != hashed("def f(x):\n    return 3 * x\n")
+
+
+def test_a_truncated_result_is_named(runs):
+    e = experiment("ci", seed=3)
+    run(e)
+    path = folder(e) / f"result-{result_key(e)}.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-20])
+    with pytest.raises(CheckpointError, match=r"result-.*truncated or damaged"):
+        run(e)
+    path.write_bytes(content)
+
+
+def test_a_refused_run_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PUDM_RUNS", str(tmp_path / "runs"))
+    for wrong in ({"normal": "purple"}, {"num_sensitive": 9999}, {"resolution": 7}):
+        with pytest.raises(ValueError):
+            run(experiment("ci", **wrong))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"preset": "huge"}, "preset='huge', must be one of ci, laptop, gpu, paper"),
+        ({"metod": "pnu"}, "unknown setting 'metod'; there are: .*method"),
+        ({"beta": "0.1"}, "beta='0.1', must be of type float"),
+        ({"steps": 2.5}, "steps=2.5, must be of type int"),
+        ({"steps": True}, "steps=True, must be of type int"),
+        ({"network": "giant"}, "network='giant', must be one of tiny, small"),
+        ({"seed": -1}, "seed=-1, must be in"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        experiment(**settings)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "cifar10", "stl10", "celeba"])
+def test_every_preset_makes_an_experiment_of_every_set(preset, dataset):
+    e = experiment(preset, dataset=dataset)
+    assert e.data.dataset == dataset
+    assert experiment(preset, **e.flat()) == e
+
+
+def test_paper_presets_have_table_1():
+    e = experiment("paper", dataset="cifar10", normal="vehicles")
+    sizes = (e.data.num_unlabeled_normal, e.data.num_unlabeled_sensitive)
+    assert (*sizes, e.data.num_sensitive) == (20_000, 2_000, 2_000)
+    assert (e.training.steps, e.training.augmentation) == (18_800, "none")
+    assert replace(e.training, steps=1).batching == "random"
