@@ -68,7 +68,7 @@ print(
 # %%
 figure, axes = new_figure(1, 2, figsize=(8.5, 2.9))
 image_sheet(axes[0], split.x_unlabeled[:50], columns=10, marked=split.hidden_labels[:50])
-axes[0].set_title("U: unlabeled, a few are sensitive (framed for you alone)")
+axes[0].set_title("U: unlabeled (the frames are for you)")
 image_sheet(axes[1], split.x_sensitive[:50], columns=10)
 axes[1].set_title("S: labelled sensitive")
 show_figure(
@@ -255,7 +255,7 @@ sample(model, eight, shape=tuple(split.x_unlabeled.shape[1:]), seed=seed, callba
 figure, axes = new_figure(2, 1, figsize=(7.2, 4.6))
 for row, pictures, title in (
     (0, states, "What the sampler holds: noise gives way to strokes late"),
-    (1, guesses, "What it guesses the end to be: a blur that becomes a digit early"),
+    (1, guesses, "What it guesses the end to be: noise, a blur, a digit"),
 ):
     columns = torch.stack(pictures, 1)[:4].flatten(0, 1)
     image_sheet(axes[row], columns, columns=len(levels))
@@ -265,7 +265,7 @@ show_figure(
     "02_walk",
     alt="Two sheets, four images each followed over ten DDIM steps from left to right. The upper "
     "shows the sampler's state turning from noise into digits in the last steps; the lower shows the "
-    "predicted clean image, a grey blur at first and a recognisable digit about halfway.",
+    "predicted clean image: hard black and white at first, then a grey blur, and a digit about halfway.",
     chapter="02",
     preset=preset,
     parameters=settings | {"num_inference_steps": 10},
@@ -273,6 +273,8 @@ show_figure(
 )
 
 # %% [markdown]
+# The first guesses are hard black and white: at $t = 999$ equation (3) divides by $\sqrt{\bar\alpha_t} \approx 0.006$, so a small error of the network becomes a large one, and clipping catches it. Then comes the blur, which is the right answer to "what is the mean of all digits that could have led here?". The digit is settled about halfway, long before the state shows it.
+#
 # ## How often does it draw what nobody wanted?
 #
 # A judge decides: a small network that learned all ten classes from true labels and is tested on images that neither it nor the diffusion model has seen. A rate is worth no more than its judge, so the judge's accuracy stands beside it, and the interval says what a finite number of samples allows (Wilson, 95 %).

@@ -88,7 +88,7 @@ print(preset, chapter["parameters"], f"indices {levels[0]} to {levels[-1]}")
 #
 # $$\ell_{\mathrm{BCE}}(x, 0) = \ell(x), \qquad \ell_{\mathrm{BCE}}(x, 1) = -\log\big(1 - e^{-\ell(x)}\big). \tag{2}$$
 #
-# Compare this with the obvious wish "maximise $\ell$ on sensitive images". Its cost $-\ell$ has no lower bound; the cost in (2) has, it cannot fall below 0. The price is in the slopes:
+# Compare this with the first wish one has, "maximise $\ell$ on sensitive images". Its cost $-\ell$ has no lower bound; the cost in (2) has, it cannot fall below 0. The price is in the slopes:
 #
 # $$\frac{d}{d\ell}\,\ell_{\mathrm{BCE}}(x, 0) = 1, \qquad \frac{d}{d\ell}\,\ell_{\mathrm{BCE}}(x, 1) = -\frac{e^{-\ell}}{1 - e^{-\ell}} = -\frac{1}{e^{\ell} - 1}. \tag{3}$$
 #
@@ -147,8 +147,7 @@ figures.show_figure(
 # </details>
 #
 # *Caption. The two costs of (2) and the sizes of their slopes (3).*
-
-# %% [markdown]
+#
 # ## What the cost asks for
 #
 # Fix one $x$ and let $P = P(\text{normal} \mid x)$ be the true probability. The expected cost is
@@ -233,8 +232,7 @@ figures.show_figure(
 # </details>
 #
 # *Caption. Circles: gradient descent on (4) with a free $\ell$ in each cell. Squares: the same above a floor (dotted).*
-
-# %% [markdown]
+#
 # ## The same formula in float32
 #
 # $-\log(1 - e^{-\ell})$ looks harmless. In float32 it is not, at both ends. For small $\ell$ the difference $1 - e^{-\ell}$ loses its digits, and at $\ell = 10^{-8}$ it is $\log 0$. From $\ell \approx 17$ on, $e^{-\ell}$ is below half the distance between 1 and its neighbour, so the difference is exactly 1 and the cost exactly 0.
@@ -318,8 +316,7 @@ figures.show_figure(
 # </details>
 #
 # *Caption. Left: relative error in float32, drawn no lower than $10^{-9}$. Right: size of the gradient that automatic differentiation returns.*
-
-# %% [markdown]
+#
 # ## Where the gradient lives: a trained model
 #
 # Now the number that decides. Take chapter 02's unsupervised model, trained on $U$ alone, and measure $\ell$ on the labelled sensitive images $S$ at noise levels from 0 to $T$. One image's $\ell$ is drawn at one level in training, so what matters is $\ell$ *per level*, and with it the slope $1/(e^\ell - 1)$.
@@ -438,8 +435,7 @@ print(f"a sensitive image has the larger ell in {ranks:.0%} of pairs with a norm
 
 # %% [markdown]
 # As a calibrated probability, (1) is far off: it calls every normal image sensitive. As a way to turn "push $\ell$ up" into a cost with a lower bound, it can still do its work wherever its slope is alive. The last number says how well $\ell$ ranks the two kinds before anything pushes: this model has seen both.
-
-# %% [markdown]
+#
 # ## A mean in place of a sum
 #
 # Deep-learning habit is to average the squared error over pixels. In (9) of the paper, the unsupervised loss, that changes a constant and nothing else. In (2) it is $\tau = D$, and by the table above the BCE term is then alive everywhere, with a slope of $1/(e^{0.1} - 1) \approx 10$ against a pull of 1.
@@ -549,8 +545,7 @@ figures.show_figure(
 # </details>
 #
 # *Caption. Running means over a few steps. Blue: unlabeled images; orange-red: labelled sensitive ones. Solid: sum; dashed: mean over pixels, multiplied by 64 for drawing.*
-
-# %% [markdown]
+#
 # ## Why the supervised loss has so little to act with
 #
 # The paper writes the supervised loss with separate means (eq. 12); the released code takes one mean over the whole batch:
@@ -626,8 +621,7 @@ figures.show_figure(
 # </details>
 #
 # *Caption. Equation (8) with the mean slope over $S$ at each level, drawn no lower than $10^{-6}$. Dotted: the push that cancels the hidden sensitive images. Slopes are with respect to $\ell$; how far a step moves $\ell$ is the network's business.*
-
-# %% [markdown]
+#
 # ## One draw is not the mean
 #
 # The paper puts $\ell(x) = \mathbb E_t[\ell_t(x)]$ into (2). Code, the released one and ours, draws *one* level for each image, puts $\ell_t(x)$ into (2) and averages the costs. For $y = 0$ this is the same. For $y = 1$ the cost is convex, and Jensen's inequality says
@@ -755,7 +749,7 @@ print("safe:", losses.minus_log_one_minus_exp(tiny).mean().item())
 #
 # </details>
 #
-# **4. Between sum and mean (hard).** Train PU absolute for 60 steps with $\tau = 8$ and print the share of the BCE term in the objective at the end, next to those of $\tau = 1$ and $\tau = 64$. Which way does it go, and which of the three can you tell from the loss curve alone?
+# **4. Between sum and mean (hard).** Train PU absolute for 30 steps with $\tau = 8$ and print the share of the BCE term in the objective at the end, next to those of $\tau = 1$ and $\tau = 64$. Which way does it go, and which of the three can you tell from the loss curve alone?
 #
 # *Hint.* `TrainingSettings` takes `tau`; `histories` above was made in the same way.
 #
@@ -770,8 +764,8 @@ print("safe:", losses.minus_log_one_minus_exp(tiny).mean().item())
 #         method="pu_absolute",
 #         tau=tau,
 #         beta=run_beta,
-#         steps=60,
-#         warmup_steps=10,
+#         steps=30,
+#         warmup_steps=5,
 #         device="cpu",
 #     )
 #     history = train(net, images, settings, seed=seed)

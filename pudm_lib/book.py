@@ -34,6 +34,7 @@ from pudm_lib.presets import PRESETS
 from pudm_lib.publish import check_publishable, publish
 
 KERNEL = {"kernel_name": "python3", "language": "python"}
+WIDTH = 38  # of the column with the chapters' names
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class _Line:
 
     def __init__(self, name: str, total: int, stream):
         self.stream, self.total = stream, total
-        self.head = f"{name:<32}"
+        self.head = f"{name:<{WIDTH}}"
         self._write(f"{self.head} {total} cells:")
 
     def _write(self, text: str) -> None:
@@ -210,10 +211,10 @@ def _first_line(source: str) -> str:
 
 
 def _summarise(runs: Sequence[ChapterRun], stream) -> None:
-    print(f"\n{'chapter':<32} {'result':<7} {'seconds':>8}", file=stream)
+    print(f"\n{'chapter':<{WIDTH}} {'result':<7} {'seconds':>8}", file=stream)
     for run in runs:
         result = "FAILED" if run.error else "ok"
-        print(f"{run.name:<32} {result:<7} {run.seconds:>8.1f}", file=stream)
+        print(f"{run.name:<{WIDTH}} {result:<7} {run.seconds:>8.1f}", file=stream)
     for run in runs:
         if run.error:
             print(f"FAILED {run.name}, {run.error}", file=stream)
