@@ -1,16 +1,19 @@
 # make book    run every chapter headless; make test  run all tests. Both set up .venv.
 # One chapter, other values: make book ONLY=05 SET="beta=0.2 seeds=[0,1]" PRESET=gpu
+# Chapters in which nothing has changed are not run again, but for AGAIN=1.
 
 PYTHON ?= python3
 PRESET ?= laptop
 ONLY   ?=
 SET    ?=
+AGAIN  ?=
 
 BIN    := .venv/bin
 READY  := .venv/ready
 COPIES := build/test/nbval
 BOOK    = $(BIN)/python -m pudm_lib book --preset $(PRESET) \
-          $(if $(ONLY),--only '$(ONLY)') $(foreach s,$(SET),--set '$(s)')
+          $(if $(ONLY),--only '$(ONLY)') $(foreach s,$(SET),--set '$(s)') \
+          $(if $(AGAIN),--again)
 
 .PHONY: book figures test lab lint pair clean
 

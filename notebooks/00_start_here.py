@@ -40,7 +40,9 @@ seed = 0  # of the split and of all noise
 # %%
 smallest = experiment("ci", seed=seed)
 split = make_split(smallest.data, seed)
-print(f"{preset}, seed={seed}; the smallest model: {smallest.network!r}, {smallest.training.steps} steps")
+print(
+    f"{preset}, seed={seed}; the smallest model: {smallest.network!r}, {smallest.training.steps} steps"
+)
 
 # %% [markdown]
 # ## What the book is after
@@ -85,13 +87,17 @@ print("\n".join([*doctor.machine(), *doctor.packages()]))
 # | `paper` | the paper's sizes, networks and steps | reproduction |
 
 # %%
-print(f"{'preset':8s}{'network':>10s}{'steps':>8s}{'U in a batch':>14s}{'S':>5s}{'samples':>9s}{'sampler':>14s}")
+print(
+    f"{'preset':8s}{'network':>10s}{'steps':>8s}{'U in a batch':>14s}{'S':>5s}{'samples':>9s}{'sampler':>14s}"
+)
 for name in PRESETS:
     dataset = "digits" if name in ("ci", "laptop") else "mnist"
     e = experiment(name, dataset=dataset)
     sampler = f"{e.sampling.sampler} {e.sampling.num_inference_steps}"
     batch = f"{e.training.batch_unlabeled:14d}{e.training.batch_sensitive:5d}"
-    print(f"{name:8s}{e.network:>10s}{e.training.steps:8d}{batch}{e.sampling.num_samples:9d}{sampler:>14s}")
+    print(
+        f"{name:8s}{e.network:>10s}{e.training.steps:8d}{batch}{e.sampling.num_samples:9d}{sampler:>14s}"
+    )
 
 # %% [markdown]
 # Every setting can be changed by name, in a chapter or on the command line (`python -m pudm_lib run --help`). A name or a value that cannot be is refused in one line:
@@ -154,7 +160,14 @@ print(f"the second call reads what the first one made: {same}")
 # Twenty steps teach a network nothing, so its samples are noise, and the judge's opinion of noise means nothing. It is here to show the parts in their places: `result.samples`, `result.sensitive`, `result.numbers`, `result.history`.
 
 # %%
-for name in ("non_sensitive_rate", "rate_low", "rate_high", "judge_accuracy", "frechet_pixels", "frechet_pixels_floor"):
+for name in (
+    "non_sensitive_rate",
+    "rate_low",
+    "rate_high",
+    "judge_accuracy",
+    "frechet_pixels",
+    "frechet_pixels_floor",
+):
     print(f"{name:22s}{result.numbers[name]:8.3f}")
 
 # %% [markdown]
@@ -192,7 +205,7 @@ axes[1].plot(sizes, widths, "o-", color=NORMAL)
 axes[1].set(xlabel="samples", ylabel="width of the interval", xscale="log", yscale="log")
 axes[1].set_title("Four times the samples, half the width")
 coverage_claims = [
-    claim("the Wilson interval covers at least 93 % at every size", min(coverage), at_least=0.93),
+    claim("the Wilson interval covers at least 93 % at every size", min(coverage), at_least=0.93)
 ]
 show_figure(
     figure,

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Noise a picture and denoise it
+# # 01 · Noise a picture and denoise it
 #
 # **What is a diffusion model, where does its ELBO come from, and is the number that the code computes really the ELBO?**
 #
@@ -104,9 +104,7 @@ for b, a in zip(betas.tolist(), alphas_cumprod.tolist(), strict=True):
     noise_variance = (1 - b) * noise_variance + b  # (1)
     off = max(abs(factor - math.sqrt(a)), abs(noise_variance - (1 - a)))  # (2)
     difference = max(difference, off)
-closed_form = figures.claim(
-    "T single steps and the closed form agree", difference, at_most=1e-12
-)
+closed_form = figures.claim("T single steps and the closed form agree", difference, at_most=1e-12)
 claims.append(closed_form)
 print(f"largest difference over {num_train_timesteps} steps: {difference:.1e}")
 print(f"share of the picture's variance left at the end: {alphas_cumprod[-1]:.1e}")
@@ -137,13 +135,10 @@ print(f"guess at index {shown_t[1]}: {to_digit:.3f} a pixel from the true digit"
 
 # %%
 digit_claims = [
-    figures.claim(
-        "with no signal left the best guess is the mean digit", to_mean, at_most=0.1
-    ),
+    figures.claim("with no signal left the best guess is the mean digit", to_mean, at_most=0.1),
     figures.claim(
         "a tenth of the way in, the guess is nearer the digit than the noisy picture",
-        (x_t[1] / alphas_cumprod[t[1]].sqrt() - x0[0]).square().mean().sqrt()
-        / to_digit,
+        (x_t[1] / alphas_cumprod[t[1]].sqrt() - x0[0]).square().mean().sqrt() / to_digit,
         at_least=1.2,
     ),
 ]
@@ -157,9 +152,7 @@ for column, index in enumerate(shown_t):
     axes[column].set_title(f"index {index}")
 axes[0].set_ylabel("noisy $x_t$")
 axes[len(shown_t)].set_ylabel(r"best guess $\mathbb{E}[x_0|x_t]$")
-figure.suptitle(
-    "The best guess at a vanished digit is the mean of all digits", x=0.01, ha="left"
-)
+figure.suptitle("The best guess at a vanished digit is the mean of all digits", x=0.01, ha="left")
 figures.show_figure(
     figure,
     "01_digit_noised",
@@ -185,13 +178,9 @@ figures.show_figure(
 # **Predict, then run.** Do the three bumps disappear all at once? Which pair merges first?
 
 # %%
-world = toys.GaussianMixture(
-    [0.3, 0.5, 0.2], [[-1.1], [0.2], [1.2]], [0.02, 0.09, 0.01]
-)
+world = toys.GaussianMixture([0.3, 0.5, 0.2], [[-1.1], [0.2], [1.2]], [0.02, 0.09, 0.01])
 line = torch.linspace(-3, 3, 401, dtype=torch.float64)
-densities = torch.stack(
-    [world.noised(a).log_prob(line[:, None]).exp() for a in alphas_cumprod]
-)
+densities = torch.stack([world.noised(a).log_prob(line[:, None]).exp() for a in alphas_cumprod])
 inner = densities[:, 1:-1]  # (T, 399), one row a step
 bumps = ((inner > densities[:, :-2]) & (inner > densities[:, 2:])).sum(1)
 merges = [int((bumps > n).sum()) for n in (2, 1)]
@@ -251,9 +240,7 @@ off = {"(3)": 0.0, "(4)": 0.0, "automatic differentiation": 0.0, "integration": 
 face_t = [int(share * num_train_timesteps) for share in (0.03, 0.1, 0.25)]
 for index in face_t:
     a = alphas_cumprod[index]
-    mean, score, noise = (
-        f(points, a) for f in (world.posterior_mean, world.score, world.eps)
-    )
+    mean, score, noise = (f(points, a) for f in (world.posterior_mean, world.score, world.eps))
     identity_3 = a.sqrt() * mean + (1 - a).sqrt() * noise - points  # (3)
     identity_4 = score + noise / (1 - a).sqrt()  # (4)
 
@@ -264,14 +251,9 @@ for index in face_t:
     likelihood = torch.exp(-(points - a.sqrt() * wide).square() / (2 * (1 - a)))
     integral = (likelihood * prior) @ wide / (likelihood @ prior)
     found = (identity_3, identity_4, slope - score, integral - mean[:, 0])
-    off = {
-        name: max(off[name], d.abs().max().item())
-        for name, d in zip(off, found, strict=True)
-    }
+    off = {name: max(off[name], d.abs().max().item()) for name, d in zip(off, found, strict=True)}
 identity_claims = [
-    figures.claim(
-        f"posterior mean, score and noise agree: {name}", value, at_most=1e-10
-    )
+    figures.claim(f"posterior mean, score and noise agree: {name}", value, at_most=1e-10)
     for name, value in off.items()
 ]
 claims += identity_claims
@@ -294,9 +276,7 @@ for ax, limit in zip(axes, (1.7, 4.5, 20), strict=True):
     ax.set_ylim(-limit, limit)
 axes[0].legend(handlelength=1.6)
 figure.suptitle(
-    "Clean point, noise and score: each curve determines the other two",
-    x=0.01,
-    ha="left",
+    "Clean point, noise and score: each curve determines the other two", x=0.01, ha="left"
 )
 figures.show_figure(
     figure,
@@ -320,15 +300,11 @@ figures.show_figure(
 p_normal, p_sensitive = toys.pu_toy()
 p_unlabeled = toys.pu_mixture(p_normal, p_sensitive, beta=0.1)
 plane = p_unlabeled.sample(4000, diffusion.random_generator(seed, 2))  # (4000, 2)
-eps = torch.randn(
-    plane.shape, dtype=plane.dtype, generator=diffusion.random_generator(seed, 3)
-)
+eps = torch.randn(plane.shape, dtype=plane.dtype, generator=diffusion.random_generator(seed, 3))
 levels = shown_t[1:4]
 clouds, guesses, errors = [], [], []
 for index in levels:
-    x_t = diffusion.add_noise(
-        plane, eps, torch.full((len(plane),), index), alphas_cumprod
-    )
+    x_t = diffusion.add_noise(plane, eps, torch.full((len(plane),), index), alphas_cumprod)
     guess = p_unlabeled.posterior_mean(x_t, alphas_cumprod[index])
     rescaled = x_t / alphas_cumprod[index].sqrt()
     clouds.append(x_t)
@@ -345,14 +321,10 @@ for index, (best, rescaled), radius in zip(levels, errors, radii, strict=True):
 # %%
 plane_claims = [
     figures.claim(
-        "at each noise level the best guess beats undoing the scale",
-        ratios.min(),
-        at_least=1.1,
+        "at each noise level the best guess beats undoing the scale", ratios.min(), at_least=1.1
     ),
     figures.claim(
-        "the guess moves to the middle at each level",
-        (radii[:-1] / radii[1:]).min(),
-        at_least=1.2,
+        "the guess moves to the middle at each level", (radii[:-1] / radii[1:]).min(), at_least=1.2
     ),
 ]
 claims += plane_claims
@@ -413,9 +385,7 @@ figures.show_figure(
 # %%
 places = {"on a bump": 0.2, "in a valley": -0.5, "on a slope": 1.5}
 x_places = torch.tensor(list(places.values()), dtype=torch.float64)[:, None]  # (3, 1)
-quadrature = dict(
-    zip(("eps", "weights"), elbo.normal_quadrature(eps_nodes), strict=True)
-)
+quadrature = dict(zip(("eps", "weights"), elbo.normal_quadrature(eps_nodes), strict=True))
 exact, terms, schedules = {}, {}, {}
 for T in step_counts:
     schedules[T] = elbo.vp_alphas_cumprod(T)
@@ -449,17 +419,13 @@ T = step_counts[-1]
 cumulative = terms[T].kl.cumsum(0) / terms[T].kl.sum(0)  # (T - 1, 3)
 half_cost = torch.tensor([int((c < 0.5).sum()) for c in cumulative.T]) / T
 half_claim = figures.claim(
-    "half of the KL cost falls in the first tenth of the schedule",
-    half_cost.max(),
-    at_most=0.1,
+    "half of the KL cost falls in the first tenth of the schedule", half_cost.max(), at_most=0.1
 )
 claims.append(half_claim)
 figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.4))
 for i, (place, (colour, style)) in enumerate(zip(places, styles, strict=True)):
     axes[0].loglog(range(2, T + 1), terms[T].kl[:, i], style, color=colour, label=place)
-    axes[1].semilogx(
-        range(2, T + 1), 100 * cumulative[:, i], style, color=colour, label=place
-    )
+    axes[1].semilogx(range(2, T + 1), 100 * cumulative[:, i], style, color=colour, label=place)
 axes[0].set(xlabel="step $t$", ylabel="KL term (nats)", title="One KL term a step ...")
 axes[1].set(
     xlabel="step $t$",
@@ -514,9 +480,7 @@ for T in step_counts:
             f"{T:4d}  {place:11s} terms {terms[T].elbo[i]:8.4f}   paths {monte_carlo[T][i]:8.4f} ± {1.96 * standard_error[i]:.4f}"
         )
 worst = max(z.abs().max() for z in z_scores.values())
-claims.append(
-    figures.claim("sum of terms = Monte Carlo, in standard errors", worst, at_most=4)
-)
+claims.append(figures.claim("sum of terms = Monte Carlo, in standard errors", worst, at_most=4))
 print(f"largest difference: {worst:.2f} standard errors")
 
 # %% [markdown]
@@ -536,19 +500,14 @@ def average_gap(T, variance, nodes=x0_nodes):
     """E[log q(x0) - ELBO(x0)] by quadrature over x0 and eps, (9)."""
     x = torch.linspace(-3, 3, nodes, dtype=torch.float64)
     log_q = world.log_prob(x[:, None])
-    eps, weights = elbo.normal_quadrature(
-        eps_nodes if nodes == x0_nodes else eps_nodes // 2 + 1
-    )
+    eps, weights = elbo.normal_quadrature(eps_nodes if nodes == x0_nodes else eps_nodes // 2 + 1)
     bound = elbo.elbo_terms(
         exact[T], x[:, None], schedules[T], eps=eps, weights=weights, variance=variance
     ).elbo
     return ((log_q - bound) * log_q.exp()).sum().item() * (6 / (nodes - 1))  # (9)
 
 
-gaps = {
-    choice: [average_gap(T, choice) for T in step_counts]
-    for choice in ("beta", "posterior")
-}
+gaps = {choice: [average_gap(T, choice) for T in step_counts] for choice in ("beta", "posterior")}
 halved = [average_gap(T, variance, nodes=x0_nodes // 2 + 1) for T in step_counts]
 quadrature_error = [abs(g - h) for g, h in zip(gaps[variance], halved, strict=True)]
 for T in step_counts:
@@ -580,34 +539,20 @@ log_model = {
     T: elbo.model_density_on_grid(exact[T], grid, schedules[T], variance=variance).log()
     for T in coarse
 }
-wrong_density = [
-    ((log_q - log_model[T]) * log_q.exp()).sum().item() * 0.02 for T in coarse
-]
+wrong_density = [((log_q - log_model[T]) * log_q.exp()).sum().item() * 0.02 for T in coarse]
 for T, part, gap in zip(coarse, wrong_density, gaps[variance], strict=False):
-    print(
-        f"T={T:4d}: gap {gap:.4f} = wrong density {part:.4f} + slack of Jensen {gap - part:.4f}"
-    )
+    print(f"T={T:4d}: gap {gap:.4f} = wrong density {part:.4f} + slack of Jensen {gap - part:.4f}")
 lowest = [g - e for g, e in zip(gaps[variance], quadrature_error, strict=True)]
-falls = [
-    before / after
-    for before, after in zip(gaps["beta"], gaps["beta"][1:], strict=False)
-]
+falls = [before / after for before, after in zip(gaps["beta"], gaps["beta"][1:], strict=False)]
 worst_gap = max(
-    abs(s - g) / (h / 1.96)
-    for s, g, h in zip(sampled, gaps[variance], half_width, strict=True)
+    abs(s - g) / (h / 1.96) for s, g, h in zip(sampled, gaps[variance], half_width, strict=True)
 )
 gap_claims = [
     figures.claim(
-        "the average gap is >= 0 for every T (less its quadrature error)",
-        min(lowest),
-        at_least=0,
+        "the average gap is >= 0 for every T (less its quadrature error)", min(lowest), at_least=0
     ),
-    figures.claim(
-        "the gap at least halves from one T to the next", min(falls), at_least=2
-    ),
-    figures.claim(
-        "quadrature and paths give one gap, in standard errors", worst_gap, at_most=4
-    ),
+    figures.claim("the gap at least halves from one T to the next", min(falls), at_least=2),
+    figures.claim("quadrature and paths give one gap, in standard errors", worst_gap, at_most=4),
     figures.claim(
         "KL(data || model) is at most the gap, (9)",
         max(p / g for p, g in zip(wrong_density, gaps[variance], strict=False)),
@@ -678,14 +623,10 @@ against_data = log_q[inside] - bound
 against_model = log_model[T][inside] - bound
 point_claims = [
     figures.claim(
-        "the ELBO is nowhere above the model's log density",
-        against_model.min(),
-        at_least=-1e-6,
+        "the ELBO is nowhere above the model's log density", against_model.min(), at_least=-1e-6
     ),
     figures.claim(
-        "at some point it is above the data's log density",
-        against_data.min(),
-        at_most=-0.1,
+        "at some point it is above the data's log density", against_data.min(), at_most=-0.1
     ),
 ]
 claims += point_claims
@@ -695,9 +636,7 @@ labels = (r"data: $\log q - \mathcal{L}$", r"model: $\log p_\theta - \mathcal{L}
 ax.plot(window, against_data, color=plotting.VERMILLION, label=labels[0])
 ax.plot(window, against_model, "--", color=plotting.BLUE, label=labels[1])
 ax.set(xlabel="$x_0$", ylabel="gap (nats)", ylim=(-3, 3.5))
-ax.set_title(
-    f"The bound holds for the model everywhere, for the data only on average ($T = {T}$)"
-)
+ax.set_title(f"The bound holds for the model everywhere, for the data only on average ($T = {T}$)")
 ax.legend(loc="upper center", ncols=2)
 figures.show_figure(
     figure,
@@ -741,16 +680,11 @@ a = schedules[T][:, None]  # (T, 1)
 ell = torch.zeros(T, len(places), dtype=torch.float64)  # one value a step and place
 for i, x in enumerate(x_places[:, 0]):
     x_t = a.sqrt() * x + (1 - a).sqrt() * eps.T  # (2), (T, M)
-    eps_hat = world.eps(x_t.reshape(-1, 1), a.expand_as(x_t).reshape(-1)).reshape(
-        x_t.shape
-    )
-    ell[:, i] = (
-        eps.T - eps_hat
-    ).square() @ node_weights  # (11) without its mean over t
+    eps_hat = world.eps(x_t.reshape(-1, 1), a.expand_as(x_t).reshape(-1)).reshape(x_t.shape)
+    ell[:, i] = (eps.T - eps_hat).square() @ node_weights  # (11) without its mean over t
 
 ratio = (
-    elbo.posterior_variances(schedules[T])[1:]
-    / elbo.reverse_variances(schedules[T], variance)[1:]
+    elbo.posterior_variances(schedules[T])[1:] / elbo.reverse_variances(schedules[T], variance)[1:]
 )
 constants = 0.5 * (ratio - 1 - ratio.log())[:, None]
 weights_off = (w[1:, None] * ell[1:] + constants - terms[T].kl).abs().max()  # (10)
@@ -768,13 +702,9 @@ shares = [(part / part.sum()).cumsum(0) for part in (weighted, plain_error)]
 early = [share[T // 10].item() for share in shares]
 weight_claims = [
     figures.claim(
-        "the weighted errors and constants are the KL terms, (10)",
-        weights_off,
-        at_most=1e-9,
+        "the weighted errors and constants are the KL terms, (10)", weights_off, at_most=1e-9
     ),
-    figures.claim(
-        "the dropped weights span a factor of ten or more", spread, at_least=10
-    ),
+    figures.claim("the dropped weights span a factor of ten or more", spread, at_least=10),
     figures.claim(
         "the simplified loss gives the first tenth of the steps a smaller share",
         early[0] - early[1],
@@ -788,9 +718,7 @@ axes[0].axhline(w.mean(), ls="--", color=plotting.ORANGE, label="simplified")
 axes[0].set(xlabel="step $t$", ylabel="weight $w_t$")
 axes[0].set_title("The loss drops steep weights ...")
 axes[0].legend()
-for share, label, (colour, style) in zip(
-    shares, ("ELBO", "simplified"), styles[:2], strict=True
-):
+for share, label, (colour, style) in zip(shares, ("ELBO", "simplified"), styles[:2], strict=True):
     axes[1].plot(range(1, T + 1), 100 * share, style, color=colour, label=label)
 axes[1].set(xlabel="step $t$", ylabel="share of the error so far (%)")
 axes[1].set_title("... and cares less about early steps")
@@ -824,12 +752,7 @@ figures.show_figure(
 
 # %%
 for c in claims:
-    print(
-        "holds" if c["holds"] else "FAILS",
-        f"{c['value']:10.3g}",
-        c["bound"],
-        c["claim"],
-    )
+    print("holds" if c["holds"] else "FAILS", f"{c['value']:10.3g}", c["bound"], c["claim"])
 figures.assert_claims(claims, preset)
 
 # %% [markdown]
@@ -846,11 +769,7 @@ figures.assert_claims(claims, preset)
 # %%
 too_short = diffusion.alphas_cumprod_of(diffusion.linear_betas(100))
 leftover = elbo.elbo_terms(
-    toys.ExactDenoiser(world, too_short),
-    x_places,
-    too_short,
-    variance=variance,
-    **quadrature,
+    toys.ExactDenoiser(world, too_short), x_places, too_short, variance=variance, **quadrature
 )
 try:
     assert leftover.prior.max() < 0.01, (

@@ -19,7 +19,6 @@
 # | **Time** | `ci` seconds · `laptop` 1-2 minutes on two cores (seconds when chapter 05 has run) · `gpu` a few minutes on one GPU · `paper` hours on one GPU |
 
 # %%
-import matplotlib.pyplot as plt
 import torch
 
 from pudm_lib.data import make_split, to_model_range, to_uint8
@@ -30,7 +29,6 @@ from pudm_lib.diffusion import (
     linear_betas,
     random_generator,
 )
-from pudm_lib.evaluators import load_evaluator
 from pudm_lib.experiments import draw, experiment, load_model, run_many
 from pudm_lib.figures import assert_claims, claim, show_figure
 from pudm_lib.metrics import frechet_distance, pixel_features
@@ -80,7 +78,10 @@ show_figure(
     chapter="02",
     preset=preset,
     parameters=settings,
-    numbers={"indices_unlabeled": split.indices["unlabeled"][:50], "sensitive_share": split.sensitive_share},
+    numbers={
+        "indices_unlabeled": split.indices["unlabeled"][:50],
+        "sensitive_share": split.sensitive_share,
+    },
 )
 
 # %% [markdown]
@@ -108,7 +109,9 @@ show_figure(
 # %%
 torch.set_num_threads(1)
 torch.manual_seed(seed)
-model = make_unet("tiny", resolution=split.x_unlabeled.shape[-1], channels=split.x_unlabeled.shape[1])
+model = make_unet(
+    "tiny", resolution=split.x_unlabeled.shape[-1], channels=split.x_unlabeled.shape[1]
+)
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 alphas_cumprod = alphas_cumprod_of(linear_betas(1000))
 generator = random_generator(seed)
@@ -133,14 +136,14 @@ for _ in range(loop_steps):
 dimension = split.x_unlabeled[0].numel()
 figure, axes = new_figure(1, 1, figsize=(7, 2.8))
 axes[0].plot(losses, color=GREY)
-axes[0].axhline(dimension, color=SENSITIVE, linestyle="--", label=f"D = {dimension}: answer always 0")
+axes[0].axhline(
+    dimension, color=SENSITIVE, linestyle="--", label=f"D = {dimension}: answer always 0"
+)
 axes[0].set(xlabel="training step", ylabel="ell, batch mean", ylim=(0, None))
 axes[0].set_title("The error falls from D, the squared length of the noise")
 axes[0].legend()
 last = float(torch.tensor(losses[-20:]).mean())
-loop_claims = [
-    claim("the loop's error ends below half of D", last / dimension, at_most=0.5),
-]
+loop_claims = [claim("the loop's error ends below half of D", last / dimension, at_most=0.5)]
 show_figure(
     figure,
     "02_loop",
@@ -224,7 +227,9 @@ def by_hand(step, sampling, seed):
     levels = make_scheduler(sampling).timesteps.tolist()
     for t, s in zip(levels, [*levels[1:], -1], strict=True):
         fresh = step is ddpm_step and s >= 0
-        z = torch.stack([torch.randn(shape, generator=g) if fresh else torch.zeros(shape) for g in noise])
+        z = torch.stack(
+            [torch.randn(shape, generator=g) if fresh else torch.zeros(shape) for g in noise]
+        )
         x = step(x, t, s, z.to(device))
     return x.float().cpu()
 
@@ -294,7 +299,9 @@ print(
 # %%
 figure, axes = new_figure(1, 1, figsize=(8.5, 3.6))
 image_sheet(axes[0], plain.samples[:96], columns=16, marked=plain.sensitive[:96])
-axes[0].set_title(f"Trained on everything, it draws everything: {leak:.1%} of samples are sensitive")
+axes[0].set_title(
+    f"Trained on everything, it draws everything: {leak:.1%} of samples are sensitive"
+)
 leak_claims = [
     claim(
         "the unsupervised model leaks: the interval's lower end is above 5 %",
@@ -312,7 +319,11 @@ show_figure(
     chapter="02",
     preset=preset,
     parameters=plain_experiment.flat(),
-    numbers={"leak": leak, "judge_accuracy": numbers["judge_accuracy"], "sensitive": plain.sensitive[:96]},
+    numbers={
+        "leak": leak,
+        "judge_accuracy": numbers["judge_accuracy"],
+        "sensitive": plain.sensitive[:96],
+    },
     claims=leak_claims,
     device=plain_experiment.training.device,
 )
@@ -359,7 +370,11 @@ quality_claims = [
         ratios["augmented"] / ratios["plain"],
         at_least=2,
     ),
-    claim("more DDIM steps help: the fewest against the most", distances[0] / distances[-1], at_least=1),
+    claim(
+        "more DDIM steps help: the fewest against the most",
+        distances[0] / distances[-1],
+        at_least=1,
+    ),
 ]
 show_figure(
     figure,
@@ -404,7 +419,9 @@ assert_claims([*loop_claims, *leak_claims, *quality_claims], preset)
 # %%
 from pudm_lib.training import TrainingError, TrainingImages, TrainingSettings, train
 
-broken = make_unet("tiny", resolution=split.x_unlabeled.shape[-1], channels=split.x_unlabeled.shape[1])
+broken = make_unet(
+    "tiny", resolution=split.x_unlabeled.shape[-1], channels=split.x_unlabeled.shape[1]
+)
 torch.nn.init.constant_(broken.conv_out.weight, float("inf"))
 try:
     train(

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Turn the ELBO into a classifier
+# # 03 · Turn the ELBO into a classifier
 #
 # **Can the loss that a diffusion model already has say "normal" or "sensitive", and does it then push sensitive images away?**
 #
@@ -112,19 +112,13 @@ claims += face_claims
 figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.3))
 axes[0].plot(ell, cost_normal, color=plotting.NORMAL, label="normal: $\\ell$")
 axes[0].plot(
-    ell,
-    cost_sensitive,
-    "--",
-    color=plotting.SENSITIVE,
-    label="sensitive: $-\\log(1-e^{-\\ell})$",
+    ell, cost_sensitive, "--", color=plotting.SENSITIVE, label="sensitive: $-\\log(1-e^{-\\ell})$"
 )
 axes[0].set(xlabel="$\\ell$", ylabel="cost (nats)", ylim=(0, 8))
 axes[0].set_title("Both costs are bounded below ...")
 axes[0].legend(loc="center", bbox_to_anchor=(0.68, 0.27))
 axes[1].axhline(1, color=plotting.NORMAL, label="pull on a normal image")
-axes[1].semilogy(
-    ell, slope, "--", color=plotting.SENSITIVE, label="push on a sensitive one"
-)
+axes[1].semilogy(ell, slope, "--", color=plotting.SENSITIVE, label="push on a sensitive one")
 axes[1].plot(even, 1, "o", color="black")
 axes[1].annotate("$\\ell=\\log 2$", (even, 1), (even + 0.3, 1.8))
 axes[1].set(xlabel="$\\ell$", ylabel="size of the slope", ylim=(1e-4, 60))
@@ -193,24 +187,14 @@ print("with a floor", [round(v, 3) for v in (-floored).exp().tolist()])
 # %%
 minimiser_claims = [
     figures.claim("a free ell reaches -log P(normal|x)", free_off, at_most=1e-3),
-    figures.claim(
-        "with a floor it ends at the larger of the two", floored_off, at_most=1e-2
-    ),
+    figures.claim("with a floor it ends at the larger of the two", floored_off, at_most=1e-2),
 ]
 claims += minimiser_claims
 figure, (ax,) = plotting.new_figure(figsize=(8, 3.4))
 line = torch.linspace(0.01, 1, 200)
 ax.plot(line, -line.log(), color=plotting.GREY, label="$-\\log P$ (5)")
 ax.plot(p_normal, free, "o", color=plotting.BLUE, label="reached, free $\\ell$")
-ax.plot(
-    p_normal,
-    floored,
-    "s",
-    mfc="none",
-    ms=9,
-    color=plotting.ORANGE,
-    label="with a floor",
-)
+ax.plot(p_normal, floored, "s", mfc="none", ms=9, color=plotting.ORANGE, label="with a floor")
 ax.axhline(floor, color=plotting.ORANGE, linestyle=":", linewidth=1)
 ax.set(xlabel="true $P$(normal | $x$)", ylabel="$\\ell$")
 ax.set_title("The best $\\ell$ is $-\\log P$, unless a floor is in the way")
@@ -288,11 +272,7 @@ for name, (colour, style) in styles.items():
     shown_error = relative_error[name].clamp(1e-9, 10)
     axes[0].loglog(places, shown_error, style, color=colour, label=name)
     axes[1].loglog(places, gradients[name], style, color=colour, label=name)
-axes[0].set(
-    xlabel="$\\ell$",
-    ylabel="relative error",
-    title="The naive form breaks at both ends",
-)
+axes[0].set(xlabel="$\\ell$", ylabel="relative error", title="The naive form breaks at both ends")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 axes[1].set(xlabel="$\\ell$", ylabel="size of the slope", ylim=(1e-14, 1e9))
 axes[1].set_title("$10^{-6}$ caps the slope at a million")
@@ -335,9 +315,7 @@ digits = experiments.experiment(
 model = experiments.load_model(digits)
 split = data.make_split(digits.data, seed)
 device = next(model.parameters()).device
-alphas_cumprod = diffusion.alphas_cumprod_of(
-    diffusion.linear_betas(num_train_timesteps)
-)
+alphas_cumprod = diffusion.alphas_cumprod_of(diffusion.linear_betas(num_train_timesteps))
 dims = split.x_sensitive[0].numel()  # D
 
 
@@ -373,9 +351,7 @@ alive = {name: (s > alive_slope).double().mean().item() for name, s in slopes.it
 print(f"{'scale':18s} {'tau':>7s} {'mean ell/tau':>12s} {'alive':>6s} {'BCE on S':>9s}")
 for name, tau in scales.items():
     bce = losses.minus_log_one_minus_exp(ell_s / tau).mean()
-    print(
-        f"{name:18s} {tau:7.3g} {ell_s.mean() / tau:12.3g} {alive[name]:6.0%} {bce:9.3g}"
-    )
+    print(f"{name:18s} {tau:7.3g} {ell_s.mean() / tau:12.3g} {alive[name]:6.0%} {bce:9.3g}")
 
 # %% [markdown]
 # **Predict, then run.** Which noise levels are the alive ones: those with a little noise, where detail is decided, or those where the picture has drowned?
@@ -486,6 +462,8 @@ mean_claims = [
     figures.claim("with a mean it is a large one", final["pu_absolute", "mean"]["share"], at_least=0.2),
 ]  # fmt: skip
 claims += mean_claims
+
+# %%
 window = max(1, run_steps // 25)
 
 
@@ -500,24 +478,14 @@ for ax, method, title in (
 ):
     for reduction, style in (("sum", "-"), ("mean", "--")):
         to_sum = dims if reduction == "mean" else 1
-        for part, colour in (
-            ("unlabeled", plotting.NORMAL),
-            ("sensitive", plotting.SENSITIVE),
-        ):
+        for part, colour in (("unlabeled", plotting.NORMAL), ("sensitive", plotting.SENSITIVE)):
             curve = to_sum * smooth(histories[method, reduction][f"ell_{part}"])
-            ax.plot(
-                curve,
-                style,
-                color=colour,
-                label=f"$\\ell$ on {part[0].upper()}, {reduction}",
-            )
+            ax.plot(curve, style, color=colour, label=f"$\\ell$ on {part[0].upper()}, {reduction}")
     ax.set(xlabel="step", ylim=(0, None), title=title)
 axes[0].set_ylabel("squared error of an image")
 for reduction, style in (("sum", "-"), ("mean", "--")):
     history = histories["pu_absolute", reduction]
-    share = smooth(history["positive"]) / smooth(
-        history["positive"] + history["negative"].abs()
-    )
+    share = smooth(history["positive"]) / smooth(history["positive"] + history["negative"].abs())
     axes[2].plot(100 * share, style, color="black", label=reduction)
 axes[2].set(xlabel="step", ylabel="BCE term (% of objective)", ylim=(0, 100))
 axes[2].set_title("BCE share, PU absolute")
@@ -525,9 +493,7 @@ axes[2].legend()
 for ax in axes:
     ax.xaxis.set_major_locator(MaxNLocator(4))
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-figure.suptitle(
-    "With a mean over pixels the push drowns the learning", x=0.01, ha="left"
-)
+figure.suptitle("With a mean over pixels the push drowns the learning", x=0.01, ha="left")
 figures.show_figure(
     figure,
     "03_mean_or_sum",
@@ -587,9 +553,7 @@ push_claims = [
 claims += push_claims
 figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.7), sharey=True)
 for ax, name in zip(axes, pushes, strict=True):
-    for (method, push), style in zip(
-        pushes[name].items(), ("-", "--", "-."), strict=True
-    ):
+    for (method, push), style in zip(pushes[name].items(), ("-", "--", "-."), strict=True):
         ax.semilogy(
             levels,
             push.clamp(1e-6),
@@ -649,12 +613,7 @@ print(f"mean of costs {code_side.mean():.3f}, cost of the mean {paper_side.mean(
 
 # %%
 for c in claims:
-    print(
-        "holds" if c["holds"] else "FAILS",
-        f"{c['value']:10.3g}",
-        c["bound"],
-        c["claim"],
-    )
+    print("holds" if c["holds"] else "FAILS", f"{c['value']:10.3g}", c["bound"], c["claim"])
 figures.assert_claims(claims, preset)
 
 # %% [markdown]

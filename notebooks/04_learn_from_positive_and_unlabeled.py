@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Learn from positive and unlabeled data
+# # 04 · Learn from positive and unlabeled data
 #
 # **How can a model learn what is normal when nobody has labelled a single normal image?**
 #
@@ -146,9 +146,7 @@ axes[0].plot(*x_unlabeled.T, ".", ms=2, color=plotting.GREY)
 axes[0].set_title(f"$U$: {num_unlabeled} unlabeled")
 axes[1].plot(*x_sensitive.T, "x", color=plotting.SENSITIVE)
 axes[1].set_title(f"$S$: {num_sensitive} sensitive")
-image = axes[2].pcolormesh(
-    edges, edges, difference.T, cmap="PuOr", vmin=-0.01, vmax=0.01
-)
+image = axes[2].pcolormesh(edges, edges, difference.T, cmap="PuOr", vmin=-0.01, vmax=0.01)
 axes[2].set_title("$U$ minus $\\beta S$")
 figure.colorbar(image, ax=axes[2], label="share in a cell", extend="both")
 for ax in axes:
@@ -262,6 +260,8 @@ estimate_claims = [
     figures.claim("absolute is twice the non-negative minus the unbiased, draw by draw", identity_5, at_most=1e-12),
 ]  # fmt: skip
 claims += estimate_claims
+
+# %%
 figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.6))
 colours = (plotting.SKY, plotting.BLUE, plotting.GREEN)
 for (name, values), colour, marker, shift in zip(
@@ -289,9 +289,7 @@ axes[1].hist(smallest.clamp(-5, 5), bins=40, color=plotting.SKY)
 axes[1].axvline(0, color="black", linewidth=1)
 axes[1].axvline(truth, color=plotting.NORMAL, linestyle="--", label="true risk")
 axes[1].set(xlabel="$\\hat R$", ylabel=f"of {num_draws} draws of $(U, S)$")
-axes[1].set_title(
-    f"{(smallest < 0).double().mean():.0%} of the smallest draws are below 0"
-)
+axes[1].set_title(f"{(smallest < 0).double().mean():.0%} of the smallest draws are below 0")
 axes[1].legend()
 figures.show_figure(
     figure,
@@ -365,13 +363,7 @@ def judge(points: torch.Tensor) -> dict:
     interval = metrics.wilson_interval(int(sensitive.sum()), len(points))
     leak = sensitive.double().mean().item()
     top = ((points - p_normal.means[0]).norm(dim=1) < 0.5).double().mean().item()
-    return {
-        "leak": leak,
-        "interval": interval,
-        "off": off_data,
-        "top": top,
-        "flags": sensitive,
-    }
+    return {"leak": leak, "interval": interval, "off": off_data, "top": top, "flags": sensitive}
 
 
 def sample_and_judge(model) -> dict:
@@ -400,9 +392,7 @@ print(f"until step {same_until} of {steps} the three PU runs are one run")
 print("steps with a negative risk:", below)
 
 # %%
-gain = (
-    results["unsupervised"]["interval"][0] - results["pu_non_negative"]["interval"][1]
-)
+gain = results["unsupervised"]["interval"][0] - results["pu_non_negative"]["interval"][1]
 leak_claims = [
     figures.claim("unsupervised: leak, lower end of its interval", results["unsupervised"]["interval"][0], at_least=0.03, interval=results["unsupervised"]["interval"]),
     figures.claim("PU non-negative leaks less: lower end of the one minus upper end of the other", gain, at_least=0.01),
@@ -423,13 +413,10 @@ for ax, (label, r) in zip(axes, panels, strict=True):
     ax.plot(*leaked.T, "x", ms=4, color=plotting.SENSITIVE)
     ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
     ax.set_title(
-        f"{label}\nleak {r['leak']:.1%}, off {r['off']:.0%}, top {r['top']:.0%}",
-        fontsize=9,
+        f"{label}\nleak {r['leak']:.1%}, off {r['off']:.0%}, top {r['top']:.0%}", fontsize=9
     )
 figure.suptitle(
-    "PU empties the middle; an awake BCE term empties the top blob as well",
-    x=0.01,
-    ha="left",
+    "PU empties the middle; an awake BCE term empties the top blob as well", x=0.01, ha="left"
 )
 figures.show_figure(
     figure,
@@ -496,26 +483,17 @@ runaway_claims = [
 claims += runaway_claims
 figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.6))
 for method, style in zip(PU, ("-", "--", ":"), strict=True):
-    look = {
-        "color": plotting.METHOD_COLOURS[method],
-        "label": plotting.METHOD_LABELS[method],
-    }
+    look = {"color": plotting.METHOD_COLOURS[method], "label": plotting.METHOD_LABELS[method]}
     axes[0].semilogy(tau * wrong[method]["ell_sensitive"], style, linewidth=1, **look)
     axes[1].plot(tau * wrong[method]["negative"], style, linewidth=1, **look)
-axes[0].set(
-    xlabel="step", ylabel="$\\ell$ on $S$", title="Error on the sensitive points"
-)
+axes[0].set(xlabel="step", ylabel="$\\ell$ on $S$", title="Error on the sensitive points")
 axes[1].axhline(0, color="black", linewidth=0.8)
 axes[1].set_yscale("symlog", linthresh=1)
 farthest = tau * max(h["negative"].abs().max().item() for h in wrong.values())
 powers = [10.0**p for p in range(2, max(3, math.ceil(math.log10(farthest))) + 1, 3)]
 axes[1].set_yticks([-p for p in reversed(powers)] + [0] + powers)
 axes[1].minorticks_off()
-axes[1].set(
-    xlabel="step",
-    ylabel="$\\hat R$ of the batch",
-    title="Estimated risk on normal points",
-)
+axes[1].set(xlabel="step", ylabel="$\\hat R$ of the batch", title="Estimated risk on normal points")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 figure.suptitle(
     f"With $\\beta$ = {wrong_beta:g} the unbiased risk runs away; the others hold",
@@ -702,12 +680,7 @@ figures.show_figure(
 
 # %%
 for c in claims:
-    print(
-        "holds" if c["holds"] else "FAILS",
-        f"{c['value']:10.3g}",
-        c["bound"],
-        c["claim"],
-    )
+    print("holds" if c["holds"] else "FAILS", f"{c['value']:10.3g}", c["bound"], c["claim"])
 figures.assert_claims(claims, preset)
 
 # %% [markdown]

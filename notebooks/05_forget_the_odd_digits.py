@@ -152,7 +152,7 @@ tests = {m: paired_t_test(rates[m], rates["unsupervised"]) for m in methods[1:]}
 print(f"{'method':28s}{'mean rate':>10s}  {'95 % over seeds':17s}{'corrected':>10s}{'p':>9s}")
 for m in methods:
     mean, (low, high) = mean_interval(rates[m])
-    corrected, p = column(m, "corrected_rate").mean(), tests[m][1] if m in tests else np.nan
+    corrected, p = (column(m, "corrected_rate").mean(), tests[m][1] if m in tests else np.nan)
     print(f"{METHOD_LABELS[m]:28s}{mean:10.3f}  [{low:.3f}, {high:.3f}]  {corrected:9.3f}{p:9.3f}")
 
 # %% [markdown]
@@ -163,7 +163,9 @@ figure, axes = new_figure(1, 1, figsize=(8, 3.2))
 for row, m in enumerate(methods):
     rate, interval = pools[m]
     bars = error_bars([rate], [interval])
-    axes[0].errorbar(rate, row, xerr=bars, fmt="D", color=METHOD_COLOURS[m], capsize=4, markersize=7)
+    axes[0].errorbar(
+        rate, row, xerr=bars, fmt="D", color=METHOD_COLOURS[m], capsize=4, markersize=7
+    )
     offsets = row + np.linspace(-0.22, 0.22, len(seeds))
     axes[0].plot(rates[m], offsets, "o", color=METHOD_COLOURS[m], alpha=0.45, markersize=5)
 axes[0].axvline(1 - share, color=SENSITIVE, linestyle="--", label="normal share of U")
@@ -175,7 +177,9 @@ axes[0].legend(loc="upper right")
 apart = pools[method][1][0] - pools["unsupervised"][1][1]
 rate_claims = [
     claim(f"{dataset}: PU lifts the mean rate by at least 5 points", gain, at_least=0.05),
-    claim(f"{dataset}: the pooled intervals of PU and unsupervised are disjoint", apart, at_least=0),
+    claim(
+        f"{dataset}: the pooled intervals of PU and unsupervised are disjoint", apart, at_least=0
+    ),
 ]
 
 # %% [markdown]
@@ -186,7 +190,12 @@ if dataset == "digits":
     leak = 1 - rates["unsupervised"].mean()
     low, high = mean_interval(rates[method])[1]
     rate_claims += [
-        claim("digits: PU reaches a mean rate of 0.95", rates[method].mean(), at_least=0.95, interval=(low, high)),
+        claim(
+            "digits: PU reaches a mean rate of 0.95",
+            rates[method].mean(),
+            at_least=0.95,
+            interval=(low, high),
+        ),
         claim("digits: the unsupervised leak is 9 to 14 %", leak, at_least=0.09, at_most=0.14),
     ]
 for m, source in (("supervised_code", "ours"), ("supervised", "paper")):
@@ -231,11 +240,17 @@ show_figure(
 # %%
 kinds = ("pixels", "classifier")
 ratios = {
-    kind: {m: column(m, f"frechet_{kind}").mean() / column("unsupervised", f"frechet_{kind}").mean() for m in methods}
+    kind: {
+        m: column(m, f"frechet_{kind}").mean() / column("unsupervised", f"frechet_{kind}").mean()
+        for m in methods
+    }
     for kind in kinds
 }
 floors = {kind: column("unsupervised", f"frechet_{kind}_floor").mean() for kind in kinds}
-print(f"{'method':28s}" + "".join(f"{kind + ' ' + what:>22s}" for kind in kinds for what in ("", "normal only")))
+print(
+    f"{'method':28s}"
+    + "".join(f"{kind + ' ' + what:>22s}" for kind in kinds for what in ("", "normal only"))
+)
 for m in methods:
     cells = [column(m, f"frechet_{kind}{end}").mean() for kind in kinds for end in ("", "_normal")]
     print(f"{METHOD_LABELS[m]:28s}" + "".join(f"{value:22.2f}" for value in cells))
@@ -247,12 +262,21 @@ for axis, kind in zip(axes, kinds, strict=True):
     for m in methods:
         distances = column(m, f"frechet_{kind}")
         axis.plot(distances, rates[m], "o", color=METHOD_COLOURS[m], alpha=0.45, markersize=5)
-        axis.plot(distances.mean(), rates[m].mean(), "D", color=METHOD_COLOURS[m], markersize=9, label=METHOD_LABELS[m])
+        axis.plot(
+            distances.mean(),
+            rates[m].mean(),
+            "D",
+            color=METHOD_COLOURS[m],
+            markersize=9,
+            label=METHOD_LABELS[m],
+        )
     axis.axvline(floors[kind], color="0.5", linestyle="--", label="floor")
     axis.set(xlabel=f"Fréchet distance, {kind}", xlim=(0, None))
     axis.set_title(f"{kind}: PU at {ratios[kind][method]:.2f} of unsupervised")
 axes[0].set_ylabel("share called normal")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+
+# %%
 to_floor = column("unsupervised", "frechet_pixels").mean() / floors["pixels"]
 cost_claims = [
     claim(
@@ -264,9 +288,10 @@ cost_claims = [
     if dataset == "digits"
 ]
 if dataset == "digits":
-    cost_claims.append(claim("digits: the unsupervised model is within 2 floors (pixels)", to_floor, at_most=2))
+    cost_claims.append(
+        claim("digits: the unsupervised model is within 2 floors (pixels)", to_floor, at_most=2)
+    )
 
-# %%
 show_figure(
     figure,
     "05_tradeoff",
@@ -313,7 +338,9 @@ chosen = {
 }
 cured = float(became_normal.sum() / before.sensitive.sum().clamp(min=1))
 harmed = float(became_sensitive.sum() / (~before.sensitive).sum().clamp(min=1))
-print(f"of the sensitive ones {cured:.1%} became normal; of the normal ones {harmed:.1%} became sensitive")
+print(
+    f"of the sensitive ones {cured:.1%} became normal; of the normal ones {harmed:.1%} became sensitive"
+)
 
 # %%
 shown = {title: index for title, index in chosen.items() if len(index)}
@@ -334,7 +361,12 @@ show_figure(
     chapter="05",
     preset=preset,
     parameters=settings | {"method": method, "seed": seeds[0]},
-    numbers={"cured": cured, "harmed": harmed, "became_normal": int(became_normal.sum()), "kept": int(kept.sum())},
+    numbers={
+        "cured": cured,
+        "harmed": harmed,
+        "became_normal": int(became_normal.sum()),
+        "kept": int(kept.sum()),
+    },
     device=first.training.device,
 )
 
@@ -375,7 +407,11 @@ show_figure(
     chapter="05",
     preset=preset,
     parameters=settings | {"method": method, "seed": seeds[0]},
-    numbers={"ell_unlabeled": smooth(history["ell_unlabeled"])[::25], "ell_sensitive": smooth(history["ell_sensitive"])[::25], "below_zero": below},
+    numbers={
+        "ell_unlabeled": smooth(history["ell_unlabeled"])[::25],
+        "ell_sensitive": smooth(history["ell_sensitive"])[::25],
+        "below_zero": below,
+    },
     device=first.training.device,
 )
 

@@ -141,6 +141,12 @@ def _add_book(parser) -> None:
         help="then replace figures/PRESET, if every chapter passed (not for ci)",
     )
 
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="run chapters also where nothing has changed since they ran",
+    )
+
 
 def _book(options) -> int:
     passed = book.run_book(
@@ -148,6 +154,7 @@ def _book(options) -> int:
         only=[name for item in options.only for name in item.split(",") if name],
         settings=dict(parse_setting(text) for text in options.settings),
         publish_after=options.publish,
+        again=options.again,
     )
     return 0 if passed else 1
 

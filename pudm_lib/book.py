@@ -32,6 +32,7 @@ from pudm_lib.chapters import (
 )
 from pudm_lib.presets import PRESETS
 from pudm_lib.publish import check_publishable, publish
+from pudm_lib.uptodate import is_up_to_date, keep
 
 KERNEL = {"kernel_name": "python3", "language": "python"}
 WIDTH = 38  # of the column with the chapters' names
@@ -52,6 +53,7 @@ def run_book(
     only: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     publish_after: bool = False,
+    again: bool = False,
     stream=None,
 ) -> bool:
     """Run chapters and report on `stream`, stdout by default; True if all passed.
@@ -60,6 +62,7 @@ def run_book(
         only: see `chapters`; empty for the whole book.
         settings: parameters for the chapters that have them.
         publish_after: replace the curated figures if every chapter passed.
+        again: run chapters also where nothing has changed since they ran.
 
     Raises:
         ValueError: unknown preset, chapter or parameter, or a value of the wrong type.
@@ -74,20 +77,30 @@ def run_book(
     stream = stream or sys.stdout
     folder = paths.build_root() / "book"
     for place in (folder, paths.figures_root() / preset):
-        # Refused now rather than after the first chapter's hour.
-        paths.write_atomically(place / ".writable", "")
-        (place / ".writable").unlink()
+        paths.make_folder(place)  # refused now rather than after the first hour
+    parameters = {c.name: settings_of(c, preset, settings) for c in chosen}
+    fresh = {
+        c.name
+        for c in chosen
+        if not again
+        and is_up_to_date(folder / f"{c.name}.ipynb", c, parameters[c.name])
+    }
+    numbers = {c.name[:2] for c in chosen}
+    to_run = {c.name[:2] for c in chosen if c.name not in fresh}
     for old in paths.figures_root().joinpath(preset).glob("[0-9][0-9]_*.*"):
         # What is left from another run would be read as this one's.
-        if not only or any(old.name[:2] == chapter.name[:2] for chapter in chosen):
+        number = old.name[:2]
+        if number in to_run or (not only and number not in numbers):
             old.unlink()
-    numbers = ", ".join(chapter.name[:2] for chapter in chosen)
     given = " ".join(f"{name}={value!r}" for name, value in settings.items())
-    print(f"preset {preset}, chapters {numbers}", given, file=stream)
-    runs = [
-        _run_chapter(c, settings_of(c, preset, settings), folder, stream)
-        for c in chosen
-    ]
+    print(f"preset {preset}, chapters {', '.join(sorted(numbers))}", given, file=stream)
+    runs = []
+    for c in chosen:
+        if c.name in fresh:
+            print(f"{c.name:<40} up to date", file=stream)
+            runs.append(ChapterRun(c.name, 0.0))
+        else:
+            runs.append(_run_chapter(c, parameters[c.name], folder, stream))
     _summarise(runs, stream)
     passed = not any(run.error for run in runs)
     print(
@@ -159,6 +172,8 @@ def _run_chapter(
         )
     seconds = time.perf_counter() - start
     line.end(f"{'FAILED' if error else 'ok'}, {seconds:.0f} s")
+    if not error:
+        keep(folder / f"{chapter.name}.ipynb", chapter, parameters)
     return ChapterRun(chapter.name, seconds, error)
 
 

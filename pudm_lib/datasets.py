@@ -190,10 +190,15 @@ def _torchvision(name: str, download: bool) -> ImageSource:
             )
         return _celeba(root, download)
     except (RuntimeError, OSError, ValueError, EOFError) as error:
+        what, remedy = (
+            "read under",
+            f"Fetch it with `python -m pudm_lib data fetch {name}`",
+        )
+        if download:
+            what, remedy = "fetched into", "Try again with a network, or copy it there"
         raise DataError(
-            f"dataset={name!r} cannot be read under {root} ({_one_line(error)}). Fetch "
-            f"it with `python -m pudm_lib data fetch {name}`, or set PUDM_DATA to the "
-            "folder that holds it"
+            f"dataset={name!r} cannot be {what} {root} ({_one_line(error)}). {remedy}, "
+            "or set PUDM_DATA to the folder that holds it"
         ) from error
 
 

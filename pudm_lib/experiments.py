@@ -36,7 +36,7 @@ from pudm_lib.metrics import measure
 from pudm_lib.networks import UNETS, make_unet
 from pudm_lib.paths import headless, make_folder, runs_root
 from pudm_lib.presets import preset_fields
-from pudm_lib.sampling import SamplingSettings, sample
+from pudm_lib.sampling import SamplingSettings, make_scheduler, sample
 from pudm_lib.training import (
     HISTORY,
     TrainingImages,
@@ -60,7 +60,7 @@ RESULT_MODULES = ("evaluators", "metrics", "sampling")
 
 # Settings that a method does not look at, so that they do not make it train twice.
 UNUSED = {
-    "unsupervised": ("beta", "gamma", "tau", "batch_sensitive", "batch_normal"),
+    "unsupervised": ("beta", "gamma", "batch_sensitive", "batch_normal"),
     "supervised": ("beta", "gamma", "batch_normal"),
     "supervised_code": ("beta", "gamma", "batch_normal"),
     "pu_unbiased": ("gamma", "batch_normal"),
@@ -87,6 +87,8 @@ class Experiment:
             raise ValueError(
                 f"network={self.network!r}, must be one of {', '.join(UNETS)}"
             )
+        # Refused here and not after the training.
+        make_scheduler(self.sampling, self.training.num_train_timesteps)
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed={self.seed}, must be in 0 .. 2**31 - 1")
 

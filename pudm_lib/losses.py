@@ -43,7 +43,7 @@ def minus_log_one_minus_exp(ell: Tensor, eps: float = 0.0) -> Tensor:
         ell: any shape, > 0.
     """
     if eps:
-        return -torch.log(-torch.expm1(-ell) + eps)
+        return -torch.log(1 - torch.exp(-ell) + eps)
     small = ell < math.log(2.0)
     # Each branch sees a harmless 1 where the other one answers, so that no NaN from
     # the unused branch reaches the gradient.

@@ -242,3 +242,31 @@ def test_solutions_are_the_python_of_the_solution_blocks(project):
     (copy,) = book.nbval_copies(project / "copies")
     cells = nbformat.read(copy, 4).cells
     assert [c.source for c in cells if "yes" in c.source and c.cell_type == "code"]
+
+
+def test_a_chapter_in_which_nothing_changed_is_not_run_again(project):
+    write_chapter(
+        project,
+        "01_first",
+        "beta = 0.1",
+        "from pudm_lib import paths\n"
+        "folder = paths.figures_root() / preset\n"
+        "folder.mkdir(parents=True, exist_ok=True)\n"
+        "_ = (folder / '01_a.json').write_text(str(beta))",
+    )
+
+    def ran(**options):
+        out = io.StringIO()
+        assert book.run_book("ci", stream=out, **options)
+        return "up to date" not in out.getvalue()
+
+    assert ran()
+    assert not ran()
+    assert ran(again=True)
+    assert ran(settings={"beta": 0.2}), "another parameter is another run"
+    assert not ran(settings={"beta": 0.2})
+    (paths.figures_root() / "ci" / "01_a.json").write_text("changed by hand")
+    assert ran(settings={"beta": 0.2}), "a figure that was touched is made again"
+    path = project / "notebooks" / "01_first.py"
+    path.write_text(path.read_text() + "\n# %%\nbeta\n")
+    assert ran(settings={"beta": 0.2}), "a changed cell is run"

@@ -1,0 +1,60 @@
+"""Which chapters need no second run: what they are made of has not changed, and what
+they made is still there. As `make` does it, by content and not by time."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pudm_lib import paths
+from pudm_lib.chapters import Chapter
+from pudm_lib.experiments import code_hash
+
+
+def fingerprint(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
+    """Of the cells, the parameters, the library's code, where data lie, and the
+    versions that numbers depend on."""
+    modules = sorted(path.stem for path in Path(__file__).parent.glob("*.py"))
+    parts = {
+        "cells": [cell.source for cell in chapter.notebook.cells],
+        "parameters": dict(parameters),
+        "code": code_hash(modules),
+        "data": str(paths.data_root()),
+        "versions": [platform.python_version(), version("torch"), version("diffusers")],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def figures_of(chapter: Chapter, preset: str) -> dict[str, str]:
+    """The chapter's figure files and what is in them."""
+    files = (paths.figures_root() / preset).glob(f"{chapter.name[:2]}_*.*")
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files)}
+
+
+def is_up_to_date(executed: Path, chapter: Chapter, parameters: Mapping) -> bool:
+    """True if `executed` came from this chapter and all its figures lie untouched."""
+    try:
+        kept = json.loads(_record(executed).read_text())
+    except (OSError, json.JSONDecodeError):
+        return False
+    now = {
+        "fingerprint": fingerprint(chapter, parameters),
+        "figures": figures_of(chapter, parameters["preset"]),
+    }
+    return executed.exists() and kept == now
+
+
+def keep(executed: Path, chapter: Chapter, parameters: Mapping) -> None:
+    """Note that `executed` and the figures there are belong to this chapter."""
+    kept = {
+        "fingerprint": fingerprint(chapter, parameters),
+        "figures": figures_of(chapter, parameters["preset"]),
+    }
+    paths.write_atomically(_record(executed), json.dumps(kept, indent=1) + "\n")
+
+
+def _record(executed: Path) -> Path:
+    return executed.with_suffix(".made.json")
