@@ -11,6 +11,8 @@ from pudm_lib.figures import read_records
 from pudm_lib.paths import write_atomically
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
+# The chapter whose claims README shows at once; those of the others can be unfolded.
+MAIN = "05"
 
 
 def read_claims(folder: Path, preset: str | None = None) -> list[dict]:
@@ -66,7 +68,22 @@ def as_text(records: Sequence[Mapping]) -> str:
 
 
 def as_markdown(records: Sequence[Mapping]) -> str:
-    """README's results table."""
+    """README's results: the main experiment's table, then all others folded."""
+    main = [r for r in records if r["figure"].startswith(MAIN)]
+    others = [r for r in records if r not in main]
+    folded = [
+        "",
+        f"<details><summary>The other chapters: {len(list(_each(others)))} claims"
+        "</summary>",
+        "",
+        *_table(others),
+        "",
+        "</details>",
+    ]
+    return "\n".join([*_table(main), *(folded if others else [])])
+
+
+def _table(records: Sequence[Mapping]) -> list[str]:
     lines = [
         "| preset | figure | claim | source | measured | bound | |",
         "|---|---|---|---|---|---|---|",
@@ -82,7 +99,7 @@ def as_markdown(records: Sequence[Mapping]) -> str:
             verdict(c, preset),
         )
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return lines
 
 
 def write_into(readme: Path, table: str) -> None:
