@@ -260,7 +260,8 @@ assert same, "a second call must read what the first one made"
 # The second one on purpose:
 
 # %%
-from pudm_lib.datasets import DataError, open_dataset
+from pudm_lib.datasets import open_dataset
+from pudm_lib.image_source import DataError
 
 try:
     open_dataset("no_such_folder")

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pudm_lib.datasets import GROUPS, ImageSource, open_dataset, resize
+from pudm_lib.datasets import GROUPS, open_dataset
+from pudm_lib.image_source import ImageSource, resize
 
 
 @dataclass(frozen=True)

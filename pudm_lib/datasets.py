@@ -6,28 +6,24 @@ celeba through torchvision. Known by path: a folder of one sub-folder per class
 .npz file with `images` (N, H, W) or (N, H, W, 3) uint8 and `labels` (N,).
 """
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 from torchvision import datasets as tv
-from torchvision.transforms.v2 import functional as tvf
-from tqdm.auto import tqdm
 
-from pudm_lib.paths import data_root, headless
-
-log = logging.getLogger(__name__)
+from pudm_lib.image_source import (
+    DataError,
+    ImageSource,
+    decode,
+    held_out,
+    in_memory,
+    one_line,
+    reader_of_files,
+)
+from pudm_lib.paths import data_root
 
 NAMES = ("digits", "mnist", "cifar10", "stl10", "celeba")
-
-# Sets without an official test part give up this share, drawn once and for all.
-HELD_OUT_SHARE = 0.32
-HELD_OUT_SEED = 0
 
 ANIMALS = "bird cat deer dog frog horse monkey".split()
 VEHICLES = "airplane automobile car ship truck".split()
@@ -38,29 +34,6 @@ GROUPS = {
     "vehicles": VEHICLES,
     "animals": ANIMALS,
 }
-
-
-class DataError(ValueError):
-    """A data set that is not there or cannot be read; says what to do."""
-
-
-@dataclass(frozen=True)
-class ImageSource:
-    """A data set whose pixels are read only for the images asked for.
-
-    name: as the user gave it.
-    classes: names, by label.
-    labels: {"train": (N,), "test": (M,)} integers.
-    read: (part, indices) -> uint8 (n, C, H, W) at the set's own size.
-    native_resolution, native_channels: of the set's own images, for defaults.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    labels: dict[str, np.ndarray]
-    read: Callable[[str, np.ndarray], Tensor]
-    native_resolution: int
-    native_channels: int
 
 
 def open_dataset(name: str, *, download: bool = False) -> ImageSource:
@@ -90,52 +63,6 @@ def open_dataset(name: str, *, download: bool = False) -> ImageSource:
     )
 
 
-def resize(images: Tensor, *, resolution: int, channels: int) -> Tensor:
-    """uint8 (N, C, H, W) -> uint8 (N, channels, resolution, resolution), antialiased.
-
-    The shorter side is cropped to nothing: other aspect ratios are cropped in the
-    middle, never squeezed.
-    """
-    height, width = images.shape[-2:]
-    if height != width:
-        images = tvf.center_crop(images, [min(height, width)] * 2)
-    if images.shape[-1] != resolution:
-        images = tvf.resize(images, [resolution, resolution], antialias=True)
-    if images.shape[1] == channels:
-        return images.contiguous()
-    if channels == 3:
-        return images.expand(-1, 3, -1, -1).contiguous()
-    # On uint8 torchvision truncates: grey 90 would become 89.
-    return tvf.rgb_to_grayscale(images.float()).round().to(torch.uint8)
-
-
-def _in_memory(name, classes, train, train_labels, test, test_labels) -> ImageSource:
-    """A source over uint8 tensors (N, C, H, W) that are already in memory."""
-    images = {"train": train, "test": test}
-    labels = {"train": np.asarray(train_labels), "test": np.asarray(test_labels)}
-    return ImageSource(
-        name=name,
-        classes=tuple(classes),
-        labels=labels,
-        read=lambda part, indices: images[part][torch.as_tensor(indices)],
-        native_resolution=min(train.shape[-2:]),
-        native_channels=train.shape[1],
-    )
-
-
-def _held_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Train and test indices, the same share of every class, the same every time."""
-    generator = np.random.default_rng(HELD_OUT_SEED)
-    test = [
-        generator.permutation(np.flatnonzero(labels == label))[
-            : round(HELD_OUT_SHARE * (labels == label).sum())
-        ]
-        for label in np.unique(labels)
-    ]
-    test = np.sort(np.concatenate(test))
-    return np.setdiff1d(np.arange(len(labels)), test), test
-
-
 def _digits() -> ImageSource:
     from sklearn.datasets import load_digits
 
@@ -143,8 +70,8 @@ def _digits() -> ImageSource:
     # 17 grey levels, 0 .. 16, kept apart on the scale of 0 .. 255.
     images = torch.from_numpy(np.round(digits.images * (255 / 16)).astype(np.uint8))
     images = images[:, None]
-    train, test = _held_out(digits.target)
-    return _in_memory(
+    train, test = held_out(digits.target)
+    return in_memory(
         "digits",
         [str(name) for name in digits.target_names],
         images[train],
@@ -159,7 +86,7 @@ def _torchvision(name: str, download: bool) -> ImageSource:
     try:
         if name == "mnist":
             train, test = (tv.MNIST(root, p, download=download) for p in (True, False))
-            return _in_memory(
+            return in_memory(
                 name,
                 [str(digit) for digit in range(10)],
                 train.data[:, None],
@@ -174,7 +101,7 @@ def _torchvision(name: str, download: bool) -> ImageSource:
             pixels = [
                 torch.from_numpy(p.data).permute(0, 3, 1, 2) for p in (train, test)
             ]
-            return _in_memory(
+            return in_memory(
                 name, train.classes, pixels[0], train.targets, pixels[1], test.targets
             )
         if name == "stl10":
@@ -185,7 +112,7 @@ def _torchvision(name: str, download: bool) -> ImageSource:
             pixels = [
                 torch.from_numpy(np.ascontiguousarray(p.data)) for p in (train, test)
             ]
-            return _in_memory(
+            return in_memory(
                 name, train.classes, pixels[0], train.labels, pixels[1], test.labels
             )
         return _celeba(root, download)
@@ -197,7 +124,7 @@ def _torchvision(name: str, download: bool) -> ImageSource:
         if download:
             what, remedy = "fetched into", "Try again with a network, or copy it there"
         raise DataError(
-            f"dataset={name!r} cannot be {what} {root} ({_one_line(error)}). {remedy}, "
+            f"dataset={name!r} cannot be {what} {root} ({one_line(error)}). {remedy}, "
             "or set PUDM_DATA to the folder that holds it"
         ) from error
 
@@ -214,7 +141,7 @@ def _celeba(root: Path, download: bool) -> ImageSource:
     }
     labels = {part: data.attr[:, male].numpy() for part, data in parts.items()}
     return ImageSource(
-        "celeba", ("female", "male"), labels, _reader_of_files(files, 3), 178, 3
+        "celeba", ("female", "male"), labels, reader_of_files(files, 3), 178, 3
     )
 
 
@@ -225,7 +152,7 @@ def _folder(name: str, path: Path) -> ImageSource:
         except FileNotFoundError as error:
             raise DataError(
                 f"dataset={name!r}: {folder} must hold one sub-folder of images per "
-                f"class ({_one_line(error)})"
+                f"class ({one_line(error)})"
             ) from error
 
     test_folder = next((path / p for p in ("test", "val") if (path / p).is_dir()), None)
@@ -242,55 +169,18 @@ def _folder(name: str, path: Path) -> ImageSource:
         targets = np.asarray(train.targets)
         parts = {
             part: [train.samples[i] for i in indices]
-            for part, indices in zip(("train", "test"), _held_out(targets), strict=True)
+            for part, indices in zip(("train", "test"), held_out(targets), strict=True)
         }
     files = {part: [Path(file) for file, _ in items] for part, items in parts.items()}
     labels = {part: np.array([y for _, y in items]) for part, items in parts.items()}
-    first = _decode(files["train"][0], None)
+    first = decode(files["train"][0], None)
     return ImageSource(
         name,
         tuple(train.classes),
         labels,
-        _reader_of_files(files, first.shape[0]),
+        reader_of_files(files, first.shape[0]),
         min(first.shape[-2:]),
         first.shape[0],
-    )
-
-
-def _reader_of_files(files: dict[str, list[Path]], channels: int):
-    def read(part: str, indices: np.ndarray) -> Tensor:
-        pictures = []
-        for i in tqdm(
-            indices,
-            desc=f"decode {part} images",
-            disable=headless() or len(indices) < 1000,
-        ):
-            picture = _decode(files[part][i], channels)
-            if pictures and picture.shape != pictures[0].shape:
-                # Sizes differ within the set: bring them to the first one's, cropped.
-                side = min(pictures[0].shape[-2:])
-                pictures[0] = resize(
-                    pictures[0][None], resolution=side, channels=channels
-                )[0]
-                picture = resize(picture[None], resolution=side, channels=channels)[0]
-            pictures.append(picture)
-        return torch.stack(pictures)
-
-    return read
-
-
-def _decode(file: Path, channels: int | None) -> Tensor:
-    try:
-        with Image.open(file) as picture:
-            if channels is None:
-                channels = 1 if picture.mode in ("1", "L") else 3
-            pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DataError(
-            f"{file} is not a readable image ({_one_line(error)}); replace or remove it"
-        ) from error
-    return torch.from_numpy(pixels.copy().reshape(*pixels.shape[:2], -1)).permute(
-        2, 0, 1
     )
 
 
@@ -302,10 +192,10 @@ def _npz(name: str, path: Path) -> ImageSource:
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise DataError(
             f"dataset={name!r}: {path} must be an .npz file with arrays `images` and "
-            f"`labels` ({_one_line(error)})"
+            f"`labels` ({one_line(error)})"
         ) from error
     except Exception as error:  # zipfile and zlib have exceptions of their own
-        raise DataError(f"{path} is damaged ({_one_line(error)})") from error
+        raise DataError(f"{path} is damaged ({one_line(error)})") from error
     if (
         images.dtype != np.uint8
         or images.ndim not in (3, 4)
@@ -318,8 +208,8 @@ def _npz(name: str, path: Path) -> ImageSource:
     pixels = torch.from_numpy(images if images.ndim == 4 else images[..., None])
     pixels = pixels.permute(0, 3, 1, 2)
     classes = arrays.get("class_names", np.arange(labels.max() + 1))
-    train, test = _held_out(labels)
-    return _in_memory(
+    train, test = held_out(labels)
+    return in_memory(
         name,
         [str(label) for label in classes],
         pixels[train],
@@ -327,7 +217,3 @@ def _npz(name: str, path: Path) -> ImageSource:
         pixels[test],
         labels[test],
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

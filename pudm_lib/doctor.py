@@ -10,9 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from pudm_lib.datasets import NAMES, DataError, open_dataset
+from pudm_lib.datasets import NAMES, open_dataset
 from pudm_lib.devices import available_cores, resolve_device
 from pudm_lib.experiments import Experiment, experiment
+from pudm_lib.image_source import DataError
 from pudm_lib.networks import make_unet
 from pudm_lib.paths import data_root, runs_root
 from pudm_lib.presets import PRESETS

@@ -20,9 +20,10 @@ from tqdm.auto import tqdm
 from pudm_lib.augment import affine
 from pudm_lib.checkpoints import load_tensors, save_tensors
 from pudm_lib.data import DataSettings, image_size, sensitive_labels, to_model_range
-from pudm_lib.datasets import ImageSource, open_dataset, resize
+from pudm_lib.datasets import open_dataset
 from pudm_lib.devices import cpu_threads
 from pudm_lib.diffusion import random_generator
+from pudm_lib.image_source import ImageSource, resize
 from pudm_lib.paths import headless, make_folder, runs_root
 
 log = logging.getLogger(__name__)

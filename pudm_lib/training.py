@@ -8,19 +8,19 @@ on from its checkpoint to the same weights, bit by bit, on the same number of th
 """
 
 import logging
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pudm_lib.augment import AUGMENTATIONS, affine
+from pudm_lib.augment import affine
+from pudm_lib.batches import NOISE, TrainingImages, batch_order, sets_in_use
 from pudm_lib.checkpoints import (
     CheckpointError,
     load_tensors,
@@ -39,95 +39,19 @@ from pudm_lib.diffusion import (
 )
 from pudm_lib.losses import METHODS
 from pudm_lib.paths import headless
+from pudm_lib.training_settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
 # What is kept of every step, in this order.
 HISTORY = ("loss", "positive", "negative", "ell_unlabeled", "ell_sensitive")
 
-# Streams of randomness: order of the images, and noise, for each of the three sets.
-ORDER, NOISE = 0, 1
 # A look at the losses makes a GPU wait for them, so it is taken now and then.
 LOOK_EVERY = 25
 
 
 class TrainingError(ValueError):
     """Training that cannot go on: a loss that is not a number."""
-
-
-def _setting(default, help_text: str):
-    return field(default=default, metadata={"help": help_text})
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a model is trained; the defaults are preset "laptop" on digits."""
-
-    method: str = _setting("pu_non_negative", "one of " + ", ".join(METHODS))
-    beta: float = _setting(0.1, "share of sensitive images in U, 0 <= beta < 1")
-    gamma: float = _setting(0.5, "weight of labelled normals in pnu, 0 to 1")
-    tau: float = _setting(1.0, "temperature in exp(-ell/tau), > 0")
-    reduction: str = _setting("sum", "sum (paper) or mean over an image's numbers")
-    steps: int = _setting(1400, "optimiser steps, >= 1")
-    batch_unlabeled: int = _setting(48, "U images in a batch, >= 1")
-    batch_sensitive: int = _setting(4, "S images in a batch, >= 1")
-    batch_normal: int = _setting(4, "N images in a batch (pnu), >= 1")
-    batching: str = _setting("stratified", "stratified, or random (released code)")
-    augmentation: str = _setting("none", "one of " + ", ".join(AUGMENTATIONS))
-    learning_rate: float = _setting(2e-3, "peak of the cosine schedule, > 0")
-    warmup_steps: int = _setting(100, "steps of linear warm-up, >= 0")
-    weight_decay: float = _setting(0.01, "AdamW's, >= 0")
-    ema_decay: float = _setting(0.995, "of the weight average, 0 (off) to < 1")
-    num_train_timesteps: int = _setting(1000, "T, >= 1")
-    threads: int = _setting(1, "CPU threads; a part of the result, >= 1")
-    device: str = _setting("auto", "auto, cpu or cuda")
-    precision: str = _setting("auto", "auto, float32 or bfloat16")
-    checkpoint_every: int = _setting(200, "steps between checkpoints, >= 1")
-
-    def __post_init__(self):
-        words = {
-            "method": tuple(METHODS),
-            "reduction": ("sum", "mean"),
-            "batching": ("stratified", "random"),
-            "augmentation": AUGMENTATIONS,
-            "device": ("auto", "cpu", "cuda"),
-            "precision": ("auto", "float32", "bfloat16"),
-        }
-        for name, allowed in words.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}, must be one of "
-                    + ", ".join(allowed)
-                )
-        # Written as "not inside", so that NaN is refused as well.
-        if not 0 <= self.beta < 1:
-            raise ValueError(
-                f"beta={self.beta}, must be in [0, 1): 0 is the unsupervised model, "
-                "1 would leave no normal images"
-            )
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma={self.gamma}, must be in [0, 1]")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay={self.ema_decay}, must be in [0, 1)")
-        for name in ("tau", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)}, must be > 0")
-        for name, least in (("warmup_steps", 0), ("weight_decay", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name}={getattr(self, name)}, must be >= {least}")
-        for f in fields(self):
-            counts_from_one = f.type is int and f.name != "warmup_steps"
-            if counts_from_one and getattr(self, f.name) < 1:
-                raise ValueError(f"{f.name}={getattr(self, f.name)}, must be >= 1")
-
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """What a method may see; uint8 images (n, C, H, W) or float points (n, D)."""
-
-    unlabeled: Tensor
-    sensitive: Tensor
-    normal: Tensor | None = None
 
 
 def train(
@@ -189,6 +113,9 @@ class _Loop:
         bfloat16 = settings.precision == "bfloat16" or (
             settings.precision == "auto" and device == "cuda"
         )
+        # accelerate keeps one device and precision for the whole process; here each
+        # training has its own.
+        AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(
             cpu=device == "cpu", mixed_precision="bf16" if bfloat16 else "no"
         )
@@ -209,10 +136,10 @@ class _Loop:
         self.alphas_cumprod = alphas_cumprod_of(
             linear_betas(settings.num_train_timesteps)
         ).to(self.device)
-        self.sets = _sets_in_use(images, settings, self.device)
+        self.sets = sets_in_use(images, settings, self.device)
         # Each process of a multi-GPU run draws images and noise of its own.
         self.seed = (seed, self.accelerator.process_index)
-        self.order = _batch_order(self.sets, settings, self.seed)
+        self.order = batch_order(self.sets, settings, self.seed)
         self.settings = settings
         self.history = torch.zeros(settings.steps, len(HISTORY), device=self.device)
         self.step = 0
@@ -338,73 +265,3 @@ class _Loop:
         factor = self.schedule.lr_lambdas[0](self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * factor
-
-
-def _sets_in_use(images, settings, device) -> dict[str, Tensor]:
-    """The image sets that the method looks at, on the training device."""
-    wanted = {"unlabeled": images.unlabeled}
-    if settings.method != "unsupervised":
-        wanted["sensitive"] = images.sensitive
-    if settings.method == "pnu":
-        wanted["normal"] = images.normal
-    for name, x in wanted.items():
-        if x is None or len(x) == 0:
-            raise ValueError(
-                f"method={settings.method!r} needs {name} images, but there are none; "
-                f"set num_{name} >= 1"
-            )
-    return {name: x.to(device) for name, x in wanted.items()}
-
-
-def _batch_order(sets, settings, seed) -> Callable[[str, int], Tensor]:
-    """order(name, step) -> the positions in sets[name] of that step's images."""
-    if settings.batching == "stratified":
-        sequences = {
-            name: _Shuffled(len(x), (*seed, ORDER, i))
-            for i, (name, x) in enumerate(sets.items())
-        }
-
-        def order(name: str, step: int) -> Tensor:
-            if name not in sequences:
-                return torch.empty(0, dtype=torch.long)
-            size = getattr(settings, f"batch_{name}")
-            return sequences[name].take(step * size, size)
-
-        return order
-
-    # As the released code: one shuffled loader over all, so the number of sensitive
-    # images in a batch is left to chance.
-    sizes = [len(x) for x in sets.values()]
-    sequence = _Shuffled(sum(sizes), (*seed, ORDER))
-    batch = sum(getattr(settings, f"batch_{name}") for name in sets)
-    starts = dict(zip(sets, torch.tensor([0, *sizes]).cumsum(0).tolist(), strict=False))
-
-    def random_order(name: str, step: int) -> Tensor:
-        if name not in sets:
-            return torch.empty(0, dtype=torch.long)
-        drawn = sequence.take(step * batch, batch) - starts[name]
-        return drawn[(drawn >= 0) & (drawn < len(sets[name]))]
-
-    return random_order
-
-
-class _Shuffled:
-    """Positions 0 .. n-1 in an endless row of shuffled epochs, any stretch of which
-    can be had without the ones before."""
-
-    def __init__(self, n: int, seed: tuple[int, ...]):
-        self.n, self.seed = n, seed
-        self.epoch, self.permutation = -1, torch.empty(0, dtype=torch.long)
-
-    def take(self, start: int, count: int) -> Tensor:
-        pieces = []
-        while count > 0:
-            epoch, offset = divmod(start, self.n)
-            if epoch != self.epoch:
-                generator = random_generator(*self.seed, epoch)
-                self.permutation = torch.randperm(self.n, generator=generator)
-                self.epoch = epoch
-            piece = self.permutation[offset : offset + count]
-            pieces.append(piece)
-            start, count = start + len(piece), count - len(piece)
-        return torch.cat(pieces)

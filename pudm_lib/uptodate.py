@@ -11,13 +11,13 @@ from typing import Any
 
 from pudm_lib import paths
 from pudm_lib.chapters import Chapter
-from pudm_lib.experiments import code_hash
+from pudm_lib.keys import code_hash
 
 
 def fingerprint(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
     """Of the cells, the parameters, the library's code, where data lie, and the
     versions that numbers depend on."""
-    modules = sorted(path.stem for path in Path(__file__).parent.glob("*.py"))
+    modules = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py")))
     parts = {
         "cells": [cell.source for cell in chapter.notebook.cells],
         "parameters": dict(parameters),

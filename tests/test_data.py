@@ -16,7 +16,8 @@ from pudm_lib.data import (
     to_model_range,
     to_uint8,
 )
-from pudm_lib.datasets import DataError, open_dataset, resize
+from pudm_lib.datasets import open_dataset
+from pudm_lib.image_source import DataError, resize
 from pudm_lib.paths import data_root
 
 needs_mnist = pytest.mark.skipif(

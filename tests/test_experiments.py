@@ -7,19 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pudm_lib import experiments
+from pudm_lib import keys
 from pudm_lib.checkpoints import CheckpointError
 from pudm_lib.evaluators import load_evaluator
-from pudm_lib.experiments import (
-    code_hash,
-    experiment,
-    folder,
-    is_done,
-    result_key,
-    run,
-    run_many,
-    training_key,
-)
+from pudm_lib.experiments import experiment, folder, is_done, run, run_many
+from pudm_lib.keys import code_hash, result_key, training_key
 from pudm_lib.presets import PRESETS
 
 
@@ -99,11 +91,11 @@ def test_changed_code_makes_a_new_run_and_a_changed_comment_does_not(
     tmp_path, monkeypatch
 ):
     module = tmp_path / "losses.py"
-    monkeypatch.setattr(experiments.pudm_lib, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(keys.pudm_lib, "__file__", str(tmp_path / "__init__.py"))
 
     def hashed(source):
         module.write_text(source)
-        return code_hash(["losses"])
+        return code_hash.__wrapped__(("losses",))
 
     first = hashed('"""Doc."""\ndef f(x):\n    """Twice."""\n    return 2 * x\n')
     assert first == hashed('"""Other."""\ndef f(x):  # why\n    return 2 * x\n')

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pudm_lib.augment import affine
+from pudm_lib.batches import Shuffled, batch_order
 from pudm_lib.checkpoints import CheckpointError, load_tensors, save_tensors
 from pudm_lib.diffusion import random_generator
 from pudm_lib.networks import MLPDenoiser, make_unet
@@ -19,8 +20,6 @@ from pudm_lib.training import (
     TrainingError,
     TrainingImages,
     TrainingSettings,
-    _batch_order,
-    _Shuffled,
     train,
 )
 
@@ -162,18 +161,18 @@ def test_pnu_without_labelled_normals_is_refused():
 
 
 def test_shuffled_epochs_hold_each_position_once_and_need_no_past():
-    sequence = _Shuffled(10, (1, 2))
+    sequence = Shuffled(10, (1, 2))
     whole = sequence.take(0, 30)
     for epoch in whole.split(10):
         assert sorted(epoch.tolist()) == list(range(10))
-    assert torch.equal(_Shuffled(10, (1, 2)).take(17, 8), whole[17:25])
+    assert torch.equal(Shuffled(10, (1, 2)).take(17, 8), whole[17:25])
 
 
 def test_batches_have_the_counts_asked_for():
     sets = {"unlabeled": torch.zeros(20, 1), "sensitive": torch.zeros(9, 1)}
-    stratified = _batch_order(sets, SHORT, (0,))
+    stratified = batch_order(sets, SHORT, (0,))
     assert all(len(stratified("sensitive", step)) == 2 for step in range(50))
-    random = _batch_order(sets, replace(SHORT, batching="random"), (0,))
+    random = batch_order(sets, replace(SHORT, batching="random"), (0,))
     for step in range(50):
         counts = [len(random(name, step)) for name in ("unlabeled", "sensitive")]
         assert sum(counts) == 8
@@ -211,3 +210,13 @@ def test_affine_changes_each_image_in_its_own_way_and_keeps_the_range():
     assert y.shape == x.shape and y.min() >= -1 and y.max() <= 1 + 1e-6
     assert not torch.equal(y[0], y[1])
     assert torch.equal(y, affine(x, random_generator(0)))
+
+
+def test_one_process_trains_in_one_precision_after_another():
+    """accelerate's state belongs to the process; it must not stick."""
+    first = weights_after(SHORT)[0]
+    half = weights_after(replace(SHORT, precision="bfloat16"))[0]
+    again = weights_after(SHORT)[0]
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], half[name]) for name in first)
+    assert all(tensor.dtype == torch.float32 for tensor in half.values())

@@ -1,0 +1,97 @@
+"""Which images of U, S and N are in the batch of a step: a function of the seed and the
+step alone, so that a run can go on from any step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pudm_lib.diffusion import random_generator
+from pudm_lib.training_settings import TrainingSettings
+
+# Streams of randomness: the order of the images here, the noise in training.
+ORDER, NOISE = 0, 1
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """What a method may see; uint8 images (n, C, H, W) or float points (n, D)."""
+
+    unlabeled: Tensor
+    sensitive: Tensor
+    normal: Tensor | None = None
+
+
+def sets_in_use(
+    images: TrainingImages, settings: TrainingSettings, device
+) -> dict[str, Tensor]:
+    """The image sets that the method looks at, on the training device."""
+    wanted = {"unlabeled": images.unlabeled}
+    if settings.method != "unsupervised":
+        wanted["sensitive"] = images.sensitive
+    if settings.method == "pnu":
+        wanted["normal"] = images.normal
+    for name, x in wanted.items():
+        if x is None or len(x) == 0:
+            raise ValueError(
+                f"method={settings.method!r} needs {name} images, but there are none; "
+                f"set num_{name} >= 1"
+            )
+    return {name: x.to(device) for name, x in wanted.items()}
+
+
+def batch_order(
+    sets: dict[str, Tensor], settings: TrainingSettings, seed: tuple[int, ...]
+) -> Callable[[str, int], Tensor]:
+    """order(name, step) -> the positions in sets[name] of that step's images."""
+    if settings.batching == "stratified":
+        sequences = {
+            name: Shuffled(len(x), (*seed, ORDER, i))
+            for i, (name, x) in enumerate(sets.items())
+        }
+
+        def order(name: str, step: int) -> Tensor:
+            if name not in sequences:
+                return torch.empty(0, dtype=torch.long)
+            size = getattr(settings, f"batch_{name}")
+            return sequences[name].take(step * size, size)
+
+        return order
+
+    # As the released code: one shuffled loader over all, so the number of sensitive
+    # images in a batch is left to chance.
+    sizes = [len(x) for x in sets.values()]
+    sequence = Shuffled(sum(sizes), (*seed, ORDER))
+    batch = sum(getattr(settings, f"batch_{name}") for name in sets)
+    starts = dict(zip(sets, torch.tensor([0, *sizes]).cumsum(0).tolist(), strict=False))
+
+    def random_order(name: str, step: int) -> Tensor:
+        if name not in sets:
+            return torch.empty(0, dtype=torch.long)
+        drawn = sequence.take(step * batch, batch) - starts[name]
+        return drawn[(drawn >= 0) & (drawn < len(sets[name]))]
+
+    return random_order
+
+
+class Shuffled:
+    """Positions 0 .. n-1 in an endless row of shuffled epochs, any stretch of which
+    can be had without the ones before."""
+
+    def __init__(self, n: int, seed: tuple[int, ...]):
+        self.n, self.seed = n, seed
+        self.epoch, self.permutation = -1, torch.empty(0, dtype=torch.long)
+
+    def take(self, start: int, count: int) -> Tensor:
+        pieces = []
+        while count > 0:
+            epoch, offset = divmod(start, self.n)
+            if epoch != self.epoch:
+                generator = random_generator(*self.seed, epoch)
+                self.permutation = torch.randperm(self.n, generator=generator)
+                self.epoch = epoch
+            piece = self.permutation[offset : offset + count]
+            pieces.append(piece)
+            start, count = start + len(piece), count - len(piece)
+        return torch.cat(pieces)

@@ -1,0 +1,102 @@
+"""The names under which results are kept: hashes of the settings, the code and the data
+that decide them, so that a changed loss never shows an old result."""
+
+import ast
+import functools
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import pudm_lib
+from pudm_lib.devices import resolve_device
+from pudm_lib.experiment_settings import Experiment
+from pudm_lib.paths import data_root
+
+# The modules whose code decides what a training, and a measurement, gives.
+TRAINING_MODULES = (
+    "augment",
+    "batches",
+    "data",
+    "datasets",
+    "diffusion",
+    "image_source",
+    "losses",
+    "networks",
+    "training",
+    "training_settings",
+)
+RESULT_MODULES = ("evaluators", "metrics", "sampling")
+
+# Settings that a method does not look at, so that they do not make it train twice.
+UNUSED = {
+    "unsupervised": ("beta", "gamma", "batch_sensitive", "batch_normal"),
+    "supervised": ("beta", "gamma", "batch_normal"),
+    "supervised_code": ("beta", "gamma", "batch_normal"),
+    "pu_unbiased": ("gamma", "batch_normal"),
+    "pu_non_negative": ("gamma", "batch_normal"),
+    "pu_absolute": ("gamma", "batch_normal"),
+    "pnu": (),
+}
+# Settings that change how a result is reached, not what it is.
+NOT_IN_KEY = ("checkpoint_every", "sampling_batch")
+
+
+@functools.cache
+def code_hash(modules: tuple[str, ...]) -> str:
+    """Of what modules do: comments, docstrings and layout do not count. Read once: code
+    that is edited while a run goes on belongs to the next process."""
+    digest = hashlib.sha256()
+    for name in modules:
+        tree = ast.parse(Path(pudm_lib.__file__).with_name(f"{name}.py").read_text())
+        for node in ast.walk(tree):
+            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            if documented and ast.get_docstring(node) is not None:
+                del node.body[0]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def training_key(experiment: Experiment) -> str:
+    """Names the trained weights: the same key, the same weights."""
+    settings = asdict(experiment.training)
+    for name in (*UNUSED[experiment.training.method], *NOT_IN_KEY):
+        settings.pop(name, None)
+    settings["device"] = resolve_device(experiment.training.device)
+    parts = {
+        "data": asdict(experiment.data) | _data_stamp(experiment.data.dataset),
+        "network": experiment.network,
+        "training": settings,
+        "seed": experiment.seed,
+        "code": code_hash(TRAINING_MODULES),
+        "torch": version("torch"),
+    }
+    return _short_hash(parts)
+
+
+def result_key(experiment: Experiment) -> str:
+    """Names the samples and numbers of one way to sample from trained weights."""
+    settings = asdict(experiment.sampling)
+    for name in NOT_IN_KEY:
+        settings.pop(name, None)
+    parts = {
+        "sampling": settings,
+        "training": training_key(experiment),
+        "code": code_hash(RESULT_MODULES),
+    }
+    return _short_hash(parts)
+
+
+def _short_hash(parts: dict) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _data_stamp(dataset: str) -> dict[str, str]:
+    """A user's own file or folder counts by its files, their sizes and times."""
+    for path in (Path(dataset), data_root() / dataset):
+        if path.exists():
+            files = [path] if path.is_file() else sorted(path.rglob("*"))
+            facts = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+            return {"files": hashlib.sha256(repr(facts).encode()).hexdigest()}
+    return {}
