@@ -49,7 +49,7 @@ print(
 #
 # A diffusion model learns to draw what it was shown. Show it a million pictures from the open web and among them are some that nobody wants it to draw: private faces, protected characters, harm. Throwing those out needs labels that nobody has for a million pictures. A few labelled examples are easy to get.
 #
-# Three answers from the literature are made to run in this book, on digits that your laptop can train on in a minute:
+# There are three answers in the literature. This book builds the first one, on digits that your laptop can train on in a minute, and the other two will stand on it:
 #
 # | answer | when it acts | what it needs |
 # |---|---|---|
@@ -57,11 +57,11 @@ print(
 # | **Safe Denoiser** (Kim et al., 2025) | in sampling | a trained model and a set of images to stay away from |
 # | **SeDID** (Ma et al., 2023) | after the fact | a trained model; tells its images from real ones |
 #
-# Chapters 00 to 05 build the first one from the ground up. Odd digits play the part of the sensitive images, so nothing on these pages can hurt anyone.
+# Odd digits play the part of the sensitive images, so nothing on these pages can hurt anyone.
 #
 # | chapter | question |
 # |---|---|
-# | 01 | what is a diffusion model, where does its ELBO come from, and is the code's number really the ELBO? |
+# | 01 | what is a diffusion model, where does its ELBO (a lower bound on the log-likelihood) come from, and is the code's number really the ELBO? |
 # | 02 | what is in the training loop, and how often does a model draw what nobody wanted? |
 # | 03 | how does the ELBO become a classifier, and at which noise levels is it alive? |
 # | 04 | how does one learn from positive and unlabeled images? |
@@ -83,8 +83,8 @@ print("\n".join([*doctor.machine(), *doctor.packages()]))
 # |---|---|---|
 # | `ci` | digits, a few steps | does every cell run; no claim is checked |
 # | `laptop` | digits, 8×8 pixels | the default; the claims of the text hold and are asserted |
-# | `gpu` | MNIST and what else is on disk | a result worth showing in minutes |
-# | `paper` | the paper's sizes, networks and steps | reproduction |
+# | `gpu` | what `dataset` names, say `mnist`, at 32×32 | a larger network and more steps, on one GPU |
+# | `paper` | what `dataset` names, at the paper's sizes | the paper's networks, batches and steps |
 
 # %%
 print(
@@ -136,6 +136,8 @@ show_figure(
 )
 
 # %% [markdown]
+# *Caption. Forty images of U and of S in the order of the split.*
+#
 # <details><summary>Answer</summary>
 #
 # $40 \cdot 60/660 \approx 3.6$, give or take 2. The share 60/660 is the true $\beta$ of this book, one in eleven as in the paper.
@@ -157,7 +159,7 @@ same = bool((result.samples == again.samples).all())
 print(f"the second call reads what the first one made: {same}")
 
 # %% [markdown]
-# Twenty steps teach a network nothing, so its samples are noise, and the judge's opinion of noise means nothing. It is here to show the parts in their places: `result.samples`, `result.sensitive`, `result.numbers`, `result.history`.
+# Twenty steps teach a network nothing, so its samples are noise, and the judge's opinion of noise means nothing. It is here to show the parts in their places: `result.samples`, `result.sensitive`, `result.numbers`, `result.history`. The **judge** is a small classifier that says which images are sensitive; the **Fréchet distance** says how far two sets of images are apart, and its **floor** is the same between two sets of real images (chapter 02).
 
 # %%
 for name in (
@@ -173,7 +175,7 @@ for name in (
 # %% [markdown]
 # ## What a number means here
 #
-# A rate from a finite number of samples has an interval. This book uses Wilson's at 95 %: in 19 of 20 repetitions it covers the true rate. The figure checks that sentence by simulation, for a true rate of 0.95.
+# A rate from a finite number of samples has an interval. This book uses Wilson's at 95 %: in 19 of 20 repetitions it covers the true rate. The cell below simulates it for a true rate of 0.95, and the claim beside the figure checks that sentence at four sample sizes.
 #
 # **Predict.** You draw 100 images and 95 are normal. Is a model with a true rate of 0.90 ruled out?
 
@@ -221,6 +223,8 @@ show_figure(
 )
 
 # %% [markdown]
+# *Caption. Left: square markers are intervals that miss the true rate (dashed). Right: mean width over all repetitions.*
+#
 # <details><summary>Answer</summary>
 #
 # No: 95 of 100 has the interval 0.89 to 0.98. This is why the models of this book draw 2,000 images each.

@@ -193,7 +193,12 @@ print(
 end_claim = figures.claim(
     "x_T is within total variation 0.01 of N(0, 1)", end_distance, at_most=0.01
 )
-claims.append(end_claim)
+order_claim = figures.claim(
+    "from two bumps to one takes more noise than from three to two",
+    merges[1] / max(merges[0], 1),
+    at_least=1.2,
+)
+claims += [end_claim, order_claim]
 figure, (ax,) = plotting.new_figure(figsize=(8, 3.2))
 drawn = torch.logspace(0, math.log10(num_train_timesteps), 250).long().unique()
 image = ax.pcolormesh(drawn, line, densities[drawn - 1].T, cmap="cividis")
@@ -208,14 +213,14 @@ figures.show_figure(
     "01_density_over_time",
     alt="Heat map of the density of x_t over the steps, on a logarithmic axis. Three bright bands at the left widen and fade; a white dot marks where the upper two have merged, a second one where the lower joins them; at the right one broad band around zero remains.",
     numbers={"total_variation_at_T": end_distance, "bumps_merge_at_index": merges},
-    claims=[end_claim],
+    claims=[end_claim, order_claim],
     **chapter,
 )
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Not at once. The upper two merge first, near index 90, and the lower one joins them near index 140. Detail goes before coarse structure, so a denoiser, which walks the other way, decides coarse things first.
+# Not at once. The upper two merge first, and the lower one joins them later, at the indices printed above. Detail goes before coarse structure, so a denoiser, which walks the other way, decides coarse things first.
 #
 # </details>
 #
@@ -292,7 +297,7 @@ figures.show_figure(
 #
 # ## The same in two dimensions
 #
-# Chapters 04 and 08 use a toy in the plane: normal data on a ring of five blobs, sensitive data in two blobs. What the generator sees is the mixture $p_U$ of both, here with a tenth of sensitive points. The arrows in the next figure go from noisy points to the best guess at their clean ones.
+# Chapter 04 uses a toy in the plane: normal data on a ring of five blobs, sensitive data in two blobs. What the generator sees is the mixture $p_U$ of both, here with a tenth of sensitive points. The arrows in the next figure go from noisy points to the best guess at their clean ones.
 #
 # **Predict, then run.** At the highest noise level, do the arrows end on the blobs?
 
@@ -356,7 +361,7 @@ figures.show_figure(
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# No. They end between the blobs, at an average of those that are still possible. An average of normal points can lie where only sensitive data live: the blob in the middle of the ring is exactly there. Chapter 08 is built on taking such averages apart.
+# No. They end between the blobs, at an average of those that are still possible. An average of normal points can lie where only sensitive data live: the blob in the middle of the ring is exactly there.
 #
 # </details>
 #
@@ -543,7 +548,12 @@ wrong_density = [((log_q - log_model[T]) * log_q.exp()).sum().item() * 0.02 for 
 for T, part, gap in zip(coarse, wrong_density, gaps[variance], strict=False):
     print(f"T={T:4d}: gap {gap:.4f} = wrong density {part:.4f} + slack of Jensen {gap - part:.4f}")
 lowest = [g - e for g, e in zip(gaps[variance], quadrature_error, strict=True)]
-falls = [before / after for before, after in zip(gaps["beta"], gaps["beta"][1:], strict=False)]
+falls, stays = [
+    [before / after for before, after in zip(gaps[choice], gaps[choice][1:], strict=False)]
+    for choice in ("beta", "posterior")
+]
+print("one T to the next divides the gap by", [round(f, 1) for f in falls])
+print("... with the posterior variance by", [round(f, 1) for f in stays])
 worst_gap = max(
     abs(s - g) / (h / 1.96) for s, g, h in zip(sampled, gaps[variance], half_width, strict=True)
 )
@@ -602,7 +612,7 @@ figures.show_figure(
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# About ten times from 100 to 1,000 steps, if $\sigma_t^2 = \beta_t$; hardly at all if $\sigma_t^2 = \tilde\beta_t$, the smaller variance which `diffusers` calls `fixed_small` and has as its default. In the first steps the noise is much smaller than the data's own width, and then the true reverse step has variance $\beta_t$. Taking $\tilde\beta_t \approx \beta_t (t-1)/t$ there costs $\tfrac12 \big(\tfrac{1}{t-1} - \log\tfrac{t}{t-1}\big)$ nats at step $t$ and coordinate, whatever $T$ is. Summed over $t$ this is half of Euler's constant, 0.289. Ho et al. saw no difference in their samples; in the likelihood there is one.
+# Towards ten times as $T$ grows, if $\sigma_t^2 = \beta_t$ (the factors are printed above); ever less if $\sigma_t^2 = \tilde\beta_t$, the smaller variance which `diffusers` calls `fixed_small` and has as its default. In the first steps the noise is much smaller than the data's own width, and then the true reverse step has variance $\beta_t$. Taking $\tilde\beta_t \approx \beta_t (t-1)/t$ there costs $\tfrac12 \big(\tfrac{1}{t-1} - \log\tfrac{t}{t-1}\big)$ nats at step $t$ and coordinate, whatever $T$ is. Summed over $t$ this is half of Euler's constant, 0.289. Ho et al. saw no difference in their samples; in the likelihood there is one.
 #
 # </details>
 #
@@ -726,7 +736,7 @@ axes[1].legend(loc="lower right")
 figures.show_figure(
     figure,
     "01_dropped_weights",
-    alt="Left: the ELBO's weight of the squared noise error falls a hundredfold over the first few hundred steps on logarithmic axes and rises a little after, while the simplified loss has one constant weight. Right: under the ELBO most of the error is collected in the first steps, under the simplified loss later.",
+    alt="Left: the ELBO's weight of the squared noise error falls steeply over the first steps on logarithmic axes and rises a little at the end, while the simplified loss has one constant weight. Right: under the ELBO most of the error is collected in the first steps, under the simplified loss later.",
     numbers={
         "T": T,
         "largest_over_smallest": spread,

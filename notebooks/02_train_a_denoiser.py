@@ -85,6 +85,8 @@ show_figure(
 )
 
 # %% [markdown]
+# *Caption. Fifty images of U and of S in the order of the split.*
+#
 # The frames on the left are drawn from the hidden labels, which exist for the judge and for your eyes. No training method in this book takes them.
 #
 # ## One training step
@@ -157,6 +159,8 @@ show_figure(
 )
 
 # %% [markdown]
+# *Caption. Mean error of each batch of 32 images; dashed: the error of answering 0.*
+#
 # <details><summary>Answer</summary>
 #
 # About $D$: each of the $D$ numbers of $\epsilon$ has variance 1, so $\mathbb{E}\lVert\epsilon\rVert^2 = D$. Keep the number in mind. In chapter 03 the error becomes a probability, $e^{-\ell}$, and $e^{-64}$ is a very small one.
@@ -183,9 +187,9 @@ print(f"network {plain_experiment.network!r}: {parameters:,} parameters")
 #
 # $$\text{DDIM:}\quad x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1-\bar\alpha_s}\,\hat\epsilon \qquad (4)$$
 #
-# $$\text{DDPM:}\quad x_s = \frac{\sqrt{\bar\alpha_s}\,\beta}{1-\bar\alpha_t}\hat x_0 + \frac{\sqrt{1-\beta}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}x_t + \sigma z,\quad \beta = 1 - \frac{\bar\alpha_t}{\bar\alpha_s},\quad \sigma^2 = \frac{1-\bar\alpha_s}{1-\bar\alpha_t}\beta \qquad (5)$$
+# $$\text{DDPM:}\quad x_s = \frac{\sqrt{\bar\alpha_s}\,\beta_{ts}}{1-\bar\alpha_t}\hat x_0 + \frac{\sqrt{1-\beta_{ts}}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}x_t + \sigma z,\quad \beta_{ts} = 1 - \frac{\bar\alpha_t}{\bar\alpha_s},\quad \sigma^2 = \frac{1-\bar\alpha_s}{1-\bar\alpha_t}\beta_{ts} \qquad (5)$$
 #
-# DDIM jumps to the same image at a lower noise level and draws no new noise. DDPM draws from the posterior of chapter 01 and adds fresh noise $z$.
+# DDIM jumps to the same image at a lower noise level and draws no new noise. DDPM draws from the posterior of chapter 01 and adds fresh noise $z$; $\beta_{ts}$ is the variance that the step from $s$ to $t$ had added, not to be mixed up with the $\beta$ of chapters 03 to 05.
 
 
 # %%
@@ -206,10 +210,10 @@ def ddim_step(x_t, t, s, z):
 def ddpm_step(x_t, t, s, z):
     x0_hat, _ = clean_guess(x_t, t)
     a_t, a_s = alphas_cumprod[t], alphas_cumprod[s] if s >= 0 else torch.tensor(1.0)
-    beta = 1 - a_t / a_s
-    mean = a_s.sqrt() * beta / (1 - a_t) * x0_hat
-    mean = mean + (1 - beta).sqrt() * (1 - a_s) / (1 - a_t) * x_t
-    return mean + ((1 - a_s) / (1 - a_t) * beta).sqrt() * z  # (5)
+    step_beta = 1 - a_t / a_s
+    mean = a_s.sqrt() * step_beta / (1 - a_t) * x0_hat
+    mean = mean + (1 - step_beta).sqrt() * (1 - a_s) / (1 - a_t) * x_t
+    return mean + ((1 - a_s) / (1 - a_t) * step_beta).sqrt() * z  # (5)
 
 
 # %% [markdown]
@@ -234,12 +238,15 @@ def by_hand(step, sampling, seed):
     return x.float().cpu()
 
 
+device = next(model.parameters()).device
+model.cpu()  # a GPU rounds its convolutions more coarsely
 differences = {}
 for name, step in (("ddim", ddim_step), ("ddpm", ddpm_step)):
     few = SamplingSettings(sampler=name, num_inference_steps=10, num_samples=8)
     theirs = sample(model, few, shape=tuple(split.x_unlabeled.shape[1:]), seed=seed)
     differences[name] = (by_hand(step, few, seed) - theirs).abs().max().item()
 print({name: f"{difference:.1e}" for name, difference in differences.items()})
+model.to(device)
 assert max(differences.values()) < 1e-3, "our steps and diffusers' part"
 
 # %% [markdown]
@@ -278,6 +285,8 @@ show_figure(
 )
 
 # %% [markdown]
+# *Caption. One row an image, ten DDIM steps from left to right.*
+#
 # The first guesses are hard black and white: at $t = 999$ equation (3) divides by $\sqrt{\bar\alpha_t} \approx 0.006$, so a small error of the network becomes a large one, and clipping catches it. Then comes the blur, which is the right answer to "what is the mean of all digits that could have led here?". The digit is settled about halfway, long before the state shows it.
 #
 # ## How often does it draw what nobody wanted?
@@ -329,6 +338,8 @@ show_figure(
 )
 
 # %% [markdown]
+# *Caption. The first 96 samples in the order they were drawn; frames by the judge.*
+#
 # <details><summary>Answer</summary>
 #
 # About the share in the training set, often a little more. A good model of U reproduces U, odd digits included. That is not a fault of training: the better the model, the closer its leak comes to the training share. Small models add some: an image between two classes has to fall on one side.
@@ -337,22 +348,23 @@ show_figure(
 #
 # ## What quality costs
 #
-# "How good are the images as a whole" needs a distance between two sets of images. The **Fréchet distance** fits a Gaussian to the features of each set and compares them; lower is nearer. With pixels as features it needs no other network. It is never zero for finite sets: two sets of *real* images are apart as well, and that **floor** is the only honest zero. The figure shows it for several numbers of DDIM steps, and for the model trained on augmented images.
+# "How good are the images as a whole" needs a distance between two sets of images. The **Fréchet distance** fits a Gaussian to the features of each set and compares them; lower is nearer. With pixels as features it needs no other network. It is never zero for finite sets: two sets of *real* images are apart as well, the more so the fewer they are. That **floor**, taken with as many images, is the zero to compare with. The figure shows it for several numbers of DDIM steps, and for the model trained on augmented images.
 
 # %%
 counts = [2, 4] if preset == "ci" else [5, 10, 25, 50]
-few_samples = 64 if preset == "ci" else 600
+few_samples = numbers["num_matched"]  # as many as the floor has real images
 reference = pixel_features(split.x_test)
 distances = []
 for count in counts:
-    trial = experiment(preset, **settings, num_inference_steps=count, num_samples=few_samples)
+    budget = {"sampler": "ddim", "num_inference_steps": count, "num_samples": few_samples}
+    trial = experiment(preset, **settings, **budget)
     distances.append(frechet_distance(pixel_features(draw(trial, model, split)), reference))
 floor = numbers["frechet_pixels_floor"]
 
 # %%
 ratios = {
-    "plain": numbers["frechet_pixels"] / floor,
-    "augmented": augmented.numbers["frechet_pixels"] / floor,
+    "plain": numbers["frechet_pixels_matched"] / floor,
+    "augmented": augmented.numbers["frechet_pixels_matched"] / floor,
 }
 figure, axes = new_figure(1, 2, figsize=(8.5, 3.2))
 axes[0].plot(counts, distances, color=BLUE, marker="o")
@@ -390,6 +402,8 @@ show_figure(
 )
 
 # %% [markdown]
+# *Caption. Left: distance of as many samples as the floor has real images. Right: the same, over the floor, for two training sets.*
+#
 # A generator learns to draw *what it is shown*. Shown turned and shifted digits, it draws turned and shifted digits, and real held-out ones are not. This is why augmentation is off everywhere else in this book. (A flip of a natural photograph is another matter: it gives an image that could have been in the set.)
 #
 # Did it copy? The share of samples that lie nearer to a training image than 99 % of held-out images do would be 1 for a model that memorised, and about 0.01 for one that did not:
@@ -400,10 +414,11 @@ print(f"share of samples as near as a copy: {numbers['copies_share']:.3f}")
 # %% [markdown]
 # ## The check
 #
-# The claims of this chapter in one place. Under preset `ci` they are computed and not asserted: a few steps of training support no claim.
+# The claims of this chapter in one place. They are about the digits under preset `laptop`; elsewhere they are computed and not asserted.
 
 # %%
-assert_claims([*loop_claims, *leak_claims, *quality_claims], preset)
+if preset == "laptop" and dataset == "digits":
+    assert_claims([*loop_claims, *leak_claims, *quality_claims], preset)
 
 # %% [markdown]
 # ## What could go wrong
@@ -485,8 +500,6 @@ except TrainingError as error:
 #     x_t = add_noise(x0, eps, t, alphas_cumprod).to(device)
 #     with torch.no_grad():
 #         curve.append(denoising_error(eps.to(device), model(x_t, t.to(device)).sample).mean().item())
-# plt.plot(range(10, 1000, 90), curve)
-# plt.close()
 # print([round(value, 1) for value in curve])
 # assert curve[0] > curve[-1]
 # ```

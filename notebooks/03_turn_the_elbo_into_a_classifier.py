@@ -211,7 +211,7 @@ figures.show_figure(
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Those with $-\log P \ge 1$, that is $P \le e^{-1} \approx 0.37$: the sensitive-looking half. Every cell that deserves the word "normal" is stuck at the floor, where (1) gives it $e^{-1}$ at best. With a floor of 5, which is about where a trained model of our digits stands, (1) calls nearly every image sensitive, the normal ones included.
+# Those with $-\log P \ge 1$, that is $P \le e^{-1} \approx 0.37$: the sensitive-looking half. Every cell that deserves the word "normal" is stuck at the floor, where (1) gives it $e^{-1}$ at best. The higher the floor, the less (1) can say: above a floor of 5 no image, however normal, gets more than $e^{-5} < 0.01$. The second half of the chapter measures how high a trained model's floor is.
 #
 # </details>
 #
@@ -299,7 +299,7 @@ figures.show_figure(
 #
 # ## Where the gradient lives: a trained model
 #
-# Now the number that decides. Take chapter 02's unsupervised model, trained on $U$ alone, and measure $\ell$ on the labelled sensitive images $S$ at noise levels from 0 to $T$. One image's $\ell$ is drawn at one level in training, so what matters is $\ell$ *per level*, and with it the slope $1/(e^\ell - 1)$.
+# Now the number that decides. Take chapter 02's unsupervised model of the 8×8 digits, trained on $U$ alone (even digits are normal, odd ones sensitive), and measure $\ell$ on the labelled sensitive images $S$ at noise levels from 0 to $T$. One image's $\ell$ is drawn at one level in training, so what matters is $\ell$ *per level*, and with it the slope $1/(e^\ell - 1)$.
 #
 # One knob changes all: the scale of $\ell$. Summed over pixels, as the paper has it, $\ell$ grows with $D$; a mean over pixels is the same thing divided by $D$. Both are the temperature $\tau$ in $e^{-\ell/\tau}$:
 #
@@ -315,6 +315,7 @@ digits = experiments.experiment(
 model = experiments.load_model(digits)
 split = data.make_split(digits.data, seed)
 device = next(model.parameters()).device
+measured = chapter | {"device": device.type}  # goes into the figures of this model
 alphas_cumprod = diffusion.alphas_cumprod_of(diffusion.linear_betas(num_train_timesteps))
 dims = split.x_sensitive[0].numel()  # D
 
@@ -338,7 +339,7 @@ ell_test = ell_by_level(split.x_test[:num_images], 1)
 print(f"D = {dims}; mean ell: S {ell_s.mean():.2f}, normal {ell_test.mean():.2f}")
 
 # %% [markdown]
-# The table puts the three scales side by side. "Alive" is the share of (image, level) pairs whose slope is above `alive_slope`, which for 0.1 means $\ell/\tau < \log 11 \approx 2.4$.
+# The table puts the three scales side by side. "Alive" is the share of (image, level) pairs, called draws from here on, whose slope is above `alive_slope`, which for 0.1 means $\ell/\tau < \log 11 \approx 2.4$. The slope beside it is the median over the draws.
 
 # %%
 scales = {
@@ -348,10 +349,13 @@ scales = {
 }  # name -> tau (6)
 slopes = {name: 1 / torch.expm1(ell_s / tau) for name, tau in scales.items()}
 alive = {name: (s > alive_slope).double().mean().item() for name, s in slopes.items()}
-print(f"{'scale':18s} {'tau':>7s} {'mean ell/tau':>12s} {'alive':>6s} {'BCE on S':>9s}")
+print(
+    f"{'scale':18s} {'tau':>7s} {'mean ell/tau':>12s} {'alive':>6s} {'slope':>8s} {'BCE on S':>9s}"
+)
 for name, tau in scales.items():
     bce = losses.minus_log_one_minus_exp(ell_s / tau).mean()
-    print(f"{name:18s} {tau:7.3g} {ell_s.mean() / tau:12.3g} {alive[name]:6.0%} {bce:9.3g}")
+    row = f"{alive[name]:6.0%} {slopes[name].median():8.2g} {bce:9.3g}"
+    print(f"{name:18s} {tau:7.3g} {ell_s.mean() / tau:12.3g} {row}")
 
 # %% [markdown]
 # **Predict, then run.** Which noise levels are the alive ones: those with a little noise, where detail is decided, or those where the picture has drowned?
@@ -387,7 +391,7 @@ figures.show_figure(
     alt=f"Left: share of alive images by noise level. Averaged over pixels it is 100 % nearly everywhere; summed over 64 pixels it climbs from 0 to 100 % around the middle levels; at D = 3072 it is near 0 up to the noisiest levels. Overall {alive[sum_name]:.0%} and {alive[paper_name]:.0%} for the two sums. Right: histograms of the slope on a logarithmic axis, the D = 3072 one piled up at 1e-12 and below.",
     numbers={"alive": alive, "t": levels, "median_ell_by_t": ell_s.median(1).values, "mean_ell": ell_s.mean()},
     claims=alive_claims,
-    **chapter,
+    **measured,
 )  # fmt: skip
 
 # %% [markdown]
@@ -398,6 +402,94 @@ figures.show_figure(
 # </details>
 #
 # *Caption. Left: share of the images of $S$ with a slope above 0.1 (`alive_slope`), by noise level. Right: all slopes; values below $10^{-12}$ stand in the first bin, the dotted line is 0.1.*
+#
+# The right panel puts all levels into one histogram. The next figure keeps them apart: each column of a panel is the histogram of one noise level, of $\ell/\tau$ above and of the slope below.
+#
+# **Predict, then run.** Along the noise levels, by what factor does the error $\ell$ change, and by what factor the slope $1/(e^\ell - 1)$ at $D = 3072$?
+
+# %%
+fifth = max(1, num_levels // 5)
+
+
+def heat(values: torch.Tensor, low: float, high: float, bins: int = 40) -> torch.Tensor:
+    """Share of the images in each bin of log10, a column for each level, (bins, levels)."""
+    logs = values.log10().clamp(low, high)
+    return torch.stack([torch.histc(row, bins, low, high) for row in logs], 1) / num_images
+
+
+medians = {name: (ell_s / tau).median(1).values for name, tau in scales.items()}
+slope_medians = {name: s.median(1).values for name, s in slopes.items()}
+ends = {
+    name: [(part > alive_slope).double().mean().item() for part in (s[:fifth], s[-fifth:])]
+    for name, s in slopes.items()
+}
+fold = {
+    "ell": (ell_s.median(1).values.max() / ell_s.median(1).values.min()).item(),
+    "slope": (slope_medians[paper_name].max() / slope_medians[paper_name].min()).item(),
+}
+print("alive in the first and the last fifth of the levels:")
+for name, shares in ends.items():
+    print(f"{name:18s} {shares[0]:6.1%} {shares[1]:6.1%}")
+print(
+    f"medians by level: ell changes {fold['ell']:.0f}-fold, the slope at D = {paper_dims} {fold['slope']:.0e}-fold"
+)
+
+# %%
+level_claims = [
+    figures.claim("sum over 64 pixels: asleep in the first fifth of the levels", ends[sum_name][0], at_most=0.05),
+    figures.claim("... and alive in the last fifth", ends[sum_name][1], at_least=0.9),
+    figures.claim("D = 3072, same error a pixel: alive in the last fifth at most half of the draws", ends[paper_name][1], at_most=0.5),
+    figures.claim("mean over pixels: alive even in the first fifth", ends[mean_name][0], at_least=0.7),
+    figures.claim("the slope at D = 3072 spans a million times the span of ell", fold["slope"] / fold["ell"], at_least=1e6),
+]  # fmt: skip
+claims += level_claims
+rows = (
+    (-3, 3.5, math.log10(math.log1p(1 / alive_slope)), "$\\log_{10}(\\ell/\\tau)$"),
+    (-12, 4, math.log10(alive_slope), "$\\log_{10}$ of slope"),
+)
+figure, axes = plotting.new_figure(2, 3, figsize=(8.6, 5.6), sharex=True, sharey="row")
+for i, ax in enumerate(axes):
+    name, (low, high, limit, label) = list(scales)[i % 3], rows[i // 3]
+    values = slopes[name] if i // 3 else ell_s / scales[name]
+    extent = (0, num_train_timesteps, low, high)
+    look = {"origin": "lower", "aspect": "auto", "cmap": "cividis", "vmax": 40}
+    image = ax.imshow(100 * heat(values, low, high), extent=extent, **look)
+    ax.axhline(limit, color="white", linestyle="--", linewidth=1.2)
+    word = "alive" if i // 3 else "asleep"
+    ax.text(30, limit + 0.02 * (high - low), word, color="white", va="bottom")
+    ax.grid(False)
+    if i < 3:
+        ax.set_title(name)
+    else:
+        ax.set_xlabel("index $t$")
+    if i % 3 == 0:
+        ax.set_ylabel(label)
+figure.colorbar(image, ax=axes.tolist(), label="images of $S$ (% of a level)", extend="max")
+figure.suptitle("One set of errors: the scale moves it across the alive limit", x=0.01, ha="left")
+figures.show_figure(
+    figure,
+    "03_histogram",
+    alt=f"Six heat maps over the noise level. Upper row: the error falls with the noise level, the same band in each panel but moved along the logarithmic axis by the scale. Lower row: the slope, rising with the noise level. Summed over 64 pixels the band crosses the dashed alive limit in the middle; at D = 3072 it is far on the asleep side up to the noisiest levels, where {ends[paper_name][1]:.0%} of the draws of the last fifth are alive; averaged over pixels nearly all of it is alive.",
+    numbers={
+        "t": levels,
+        "tau": scales,
+        "median_ell_over_tau_by_t": medians,
+        "median_slope_by_t": slope_medians,
+        "alive_in_first_and_last_fifth": ends,
+        "fold_over_levels": fold,
+    },
+    claims=level_claims,
+    **measured,
+)  # fmt: skip
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# The cell prints both. The error moves within a factor; the slope is exponential in it, so the same band is smeared over many powers of ten as soon as $\ell/\tau$ is large. A loss that mixes all levels, as training does, therefore gets its push from a few of them.
+#
+# </details>
+#
+# *Caption. Rows: $\log_{10}$ of $\ell/\tau$ and of $1/(e^{\ell/\tau} - 1)$. Columns: the three scales. Each column of pixels is one noise level; brighter is more of the images of $S$. Dashed: the limit of `alive_slope`. Slopes below $10^{-12}$ stand in the lowest row.*
 #
 # The floor of the previous section shows as well. Averaged over levels, as the paper writes $\ell$, what does (1) say of images that *are* normal and were never trained on?
 
@@ -414,11 +506,13 @@ print(f"a sensitive image has the larger ell in {ranks:.0%} of pairs with a norm
 #
 # ## A mean in place of a sum
 #
-# Deep-learning habit is to average the squared error over pixels. In (9) of the paper, the unsupervised loss, that changes a constant and nothing else. In (2) it is $\tau = D$, and by the table above the BCE term is then alive everywhere, with a slope of $1/(e^{0.1} - 1) \approx 10$ against a pull of 1.
+# Deep-learning habit is to average the squared error over pixels. In the paper's eq. 9, the unsupervised loss, that changes a constant and nothing else. In (2) it is $\tau = D$, and by the table above the BCE term is then alive nearly everywhere: at $\ell/\tau = 0.1$, which is about where the trained model stands, its slope is $1/(e^{0.1} - 1) \approx 10$ against a pull of 1.
 #
 # The next cell trains a tiny network for a few steps, with the supervised loss (eq. 12) and with PU absolute (chapter 04), each with a sum and with a mean. Errors are shown in the same unit, summed over pixels; predicting "no noise" costs 64.
 #
-# **Predict, then run.** With the mean, the push on $S$ is ten times the pull on $U$. What becomes of the error on $U$, which contains the normal images?
+# What that means differs between the two. Under eq. 12 the push on $S$ as a whole is then about ten times the pull on $U$. PU absolute weighs it by $\beta$ (its push is $\beta$ times 1 + slope, see (8) below): $0.1 \cdot (1 + 10) \approx 1.1$ times the pull, all but even.
+#
+# **Predict, then run.** With the mean, what becomes of the error on $U$, which contains the normal images: under eq. 12, and under PU absolute? Suppose that the network cannot tell $S$ from $U$ yet, so that both have one $\ell$: at which $\ell$ do push and pull cancel?
 
 # %%
 images = TrainingImages(split.x_unlabeled, split.x_sensitive)
@@ -497,7 +591,7 @@ figure.suptitle("With a mean over pixels the push drowns the learning", x=0.01, 
 figures.show_figure(
     figure,
     "03_mean_or_sum",
-    alt=f"Three panels over training steps. With a sum, the errors on U and S both fall to about 10 of 64. With a mean, under the supervised loss both stay high, the error on U {worse['supervised']:.1f} times as large, and under PU absolute they end above the sum's. Right: the BCE term's share of the objective is near zero with a sum and large with a mean.",
+    alt=f"Three panels over training steps. With a sum, the errors on U and S both fall, that on U to {final['supervised', 'sum']['ell_unlabeled']:.0f} of 64. With a mean, under the supervised loss both stay high, the error on U {worse['supervised']:.1f} times as large, and under PU absolute they end above the sum's, {worse['pu_absolute']:.1f} times. Right: the BCE term's share of the objective is near zero with a sum and large with a mean.",
     numbers={" ".join(key): value for key, value in final.items()},
     claims=mean_claims,
     **chapter,
@@ -506,7 +600,7 @@ figures.show_figure(
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# It hardly falls. The network shares its weights between normal and sensitive images; early on it cannot push one error up and the other down, and the stronger side wins. Carried on it does not recover: `python -m pudm_lib run --method pu_absolute --reduction mean` trains the whole model and prints its rate. The sum in the paper's eq. (8) is part of the method, not a matter of taste.
+# The network shares its weights between normal and sensitive images; early on it cannot push one error up and the other down. With one $\ell$ for both, eq. 12 is even where $1/(e^{\ell/\tau} - 1) = 1$, at $\ell = \tau \log 2 \approx 44$ of 64: above it the pull is the stronger side, below it the push. So the error on $U$ comes down to about there and stays. For PU absolute, $\beta (1 + 1/(e^{\ell/\tau} - 1)) = 1$ at $\ell = -\tau \log(1 - \beta) \approx 7$: nothing stops it up there, and only the last stretch is braked, as push and pull come to about even. Whether a longer training gets through, `python -m pudm_lib run --method pu_absolute --reduction mean` tells: it trains the whole model and prints its rate. The sum in the paper's eq. 8 is part of the method, not a matter of taste.
 #
 # </details>
 #
@@ -574,7 +668,7 @@ figures.show_figure(
     alt=f"Push of one labelled sensitive image by noise level on a logarithmic axis, for D = 64 and D = 3072. The two supervised forms rise by many orders of magnitude from little noise to much noise; PU stays near 1 and rises only at the noisiest levels. At D = 3072 the released form is above the break-even line at {enough[paper_name]['supervised_code']:.0%} of the levels.",
     numbers={"break_even": break_even, "share_of_levels_with_enough": enough},
     claims=push_claims,
-    **chapter,
+    **measured,
 )  # fmt: skip
 
 # %% [markdown]
@@ -642,7 +736,7 @@ print("safe:", losses.minus_log_one_minus_exp(tiny).mean().item())
 # %% [markdown]
 # ## Limits
 #
-# - The model here is small and its digits have 64 pixels. The column $D = 3072$ assumes the same error a pixel; a real model's error depends on data, size and level, and must be measured on that model. Chapter 07 does so.
+# - The model here is small and its digits have 64 pixels. The column $D = 3072$ assumes the same error a pixel; a real model's error depends on data, size and level, and must be measured on that model.
 # - The slopes are those of an *unsupervised* model. Training with a push changes $\ell$ on $S$, and with it the slope; the picture is the start of that story.
 # - $\ell$ leaves out the ELBO's weights (chapter 01), so even a perfect $\ell$ is not minus the log-likelihood, and (1) is a model of the label, not Bayes' rule.
 # - The paper justifies the BCE loss in an appendix that we have not seen; (4) and (5) are our own derivation.

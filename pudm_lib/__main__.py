@@ -11,11 +11,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
-from pudm_lib import book, claims, doctor, experiments, paths, plotting
+from pudm_lib import book, claims, doctor, experiments, metrics, paths, plotting
 from pudm_lib.chapters import parse_setting
-from pudm_lib.data import make_split
+from pudm_lib.data import DataSettings, make_split
 from pudm_lib.datasets import NAMES, open_dataset
 from pudm_lib.networks import UNETS
 from pudm_lib.presets import PRESETS
@@ -30,7 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         return options.command(options)
-    except (ValueError, OSError) as error:
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from there", file=sys.stderr)
+        return 130
+    # RuntimeError: a GPU without memory, a process that was killed.
+    except (ValueError, OSError, RuntimeError) as error:
         if traceback:
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -78,10 +83,19 @@ def _add_run(parser) -> None:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0], help=">= 0; one model each"
     )
+    parser.add_argument(
+        "--inception",
+        action="store_true",
+        help="the papers' FID as well; needs torch-fidelity and its weights",
+    )
+    names = [name for name in experiments.setting_fields() if name != "seed"]
+    _add_settings(parser, names)
+
+
+def _add_settings(parser, names: Sequence[str]) -> None:
     laptop = experiments.experiment("laptop").flat()
-    for name, setting in experiments.setting_fields().items():
-        if name == "seed":
-            continue
+    for name in names:
+        setting = experiments.setting_fields()[name]
         text = setting.metadata.get("help") or f"one of {', '.join(UNETS)}"
         text = text.replace("%", "%%")  # argparse formats it
         parser.add_argument(
@@ -93,9 +107,13 @@ def _add_run(parser) -> None:
         )
 
 
-def _run(options) -> int:
+def _settings(options) -> dict:
     given = vars(options)
-    settings = {n: given[n] for n in experiments.setting_fields() if n in given}
+    return {n: given[n] for n in experiments.setting_fields() if n in given}
+
+
+def _run(options) -> int:
+    settings = _settings(options)
     chosen = [
         experiments.experiment(options.preset, seed=seed, **settings)
         for seed in options.seeds
@@ -118,6 +136,11 @@ def _run(options) -> int:
             f"{distances[1]:<22}{seconds:>8}"
         )
     print(f"judge right on {results[0].numbers['judge_accuracy']:.1%} of test images")
+    if options.inception:
+        for result in results:
+            split = make_split(result.experiment.data, result.experiment.seed)
+            distance = metrics.inception_distance(result.samples, split.x_test)
+            print(f"{result.experiment.seed:>4}  Inception distance {distance:.2f}")
     print(f"kept in {paths.runs_root()}")
     return 0
 
@@ -200,8 +223,9 @@ def _add_data(parser) -> None:
     show = actions.add_parser("show", help="draw images of a split, hidden ones marked")
     show.set_defaults(action=_data_show)
     show.add_argument("dataset", help="a name, a folder or an .npz file")
+    sizes = [f.name for f in fields(DataSettings) if f.name != "dataset"]
+    _add_settings(show, sizes)
     _add_preset(show)
-    show.add_argument("--normal", default="even", help="as in run; default: even")
     show.add_argument("--out", type=Path, required=True, help="a .png file")
 
 
@@ -223,9 +247,7 @@ def _data_fetch(options) -> None:
 
 
 def _data_show(options) -> None:
-    chosen = experiments.experiment(
-        options.preset, dataset=options.dataset, normal=options.normal
-    )
+    chosen = experiments.experiment(options.preset, **_settings(options))
     split = make_split(chosen.data, chosen.seed)
     figure, axes = plotting.new_figure(1, 3, figsize=(9, 3.4))
     sheets = (

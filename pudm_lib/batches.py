@@ -42,12 +42,12 @@ def sets_in_use(
 
 
 def batch_order(
-    sets: dict[str, Tensor], settings: TrainingSettings, seed: tuple[int, ...]
+    sets: dict[str, Tensor], settings: TrainingSettings, seed: int
 ) -> Callable[[str, int], Tensor]:
     """order(name, step) -> the positions in sets[name] of that step's images."""
     if settings.batching == "stratified":
         sequences = {
-            name: Shuffled(len(x), (*seed, ORDER, i))
+            name: Shuffled(len(x), (seed, ORDER, i))
             for i, (name, x) in enumerate(sets.items())
         }
 
@@ -62,7 +62,7 @@ def batch_order(
     # As the released code: one shuffled loader over all, so the number of sensitive
     # images in a batch is left to chance.
     sizes = [len(x) for x in sets.values()]
-    sequence = Shuffled(sum(sizes), (*seed, ORDER))
+    sequence = Shuffled(sum(sizes), (seed, ORDER))
     batch = sum(getattr(settings, f"batch_{name}") for name in sets)
     starts = dict(zip(sets, torch.tensor([0, *sizes]).cumsum(0).tolist(), strict=False))
 

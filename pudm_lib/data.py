@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pudm_lib.datasets import GROUPS, open_dataset
-from pudm_lib.image_source import ImageSource, resize
+from pudm_lib.image_source import ImageSource, read_resized
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,9 @@ def make_split(settings: DataSettings, seed: int, *, download=False) -> PUSplit:
     resolution, channels = image_size(settings, source)
 
     def read(name: str, part: str = "train") -> Tensor:
-        if len(indices[name]) == 0:
-            return torch.empty(0, channels, resolution, resolution, dtype=torch.uint8)
-        images = source.read(part, indices[name])
-        return resize(images, resolution=resolution, channels=channels)
+        return read_resized(
+            source, part, indices[name], resolution=resolution, channels=channels
+        )
 
     hidden = sensitive_labels(source, settings.normal)["train"][indices["unlabeled"]]
     return PUSplit(

@@ -21,7 +21,7 @@ from pudm_lib.image_source import (
     one_line,
     reader_of_files,
 )
-from pudm_lib.paths import data_root
+from pudm_lib.paths import data_root, project_root
 
 NAMES = ("digits", "mnist", "cifar10", "stl10", "celeba")
 
@@ -52,15 +52,30 @@ def open_dataset(name: str, *, download: bool = False) -> ImageSource:
         return _digits()
     if name in NAMES:
         return _torchvision(name, download)
-    for path in (Path(name), data_root() / name):
-        if path.is_dir():
-            return _folder(name, path)
-        if path.is_file() and path.suffix == ".npz":
-            return _npz(name, path)
-    raise DataError(
-        f"dataset={name!r} is neither one of {', '.join(NAMES)} nor a folder or .npz "
-        f"file; looked for {Path(name).absolute()} and {data_root() / name}"
-    )
+    path = find_own(name)
+    if path is None:
+        places = " and ".join(str(place) for place in _places(name))
+        raise DataError(
+            f"dataset={name!r} is neither one of {', '.join(NAMES)} nor a folder or "
+            f".npz file; looked for {places}"
+        )
+    return _folder(name, path) if path.is_dir() else _npz(name, path)
+
+
+def _places(name: str) -> list[Path]:
+    # Chapters run in notebooks/, commands mostly in the project's folder.
+    places = (Path(name).absolute(), project_root() / name, data_root() / name)
+    return list(dict.fromkeys(places))
+
+
+def find_own(name: str) -> Path | None:
+    """The folder or .npz file of the user's own that `name` means, if there is one."""
+    if name in NAMES:
+        return None
+    for path in _places(name):
+        if path.is_dir() or (path.is_file() and path.suffix == ".npz"):
+            return path
+    return None
 
 
 def _digits() -> ImageSource:
@@ -196,18 +211,20 @@ def _npz(name: str, path: Path) -> ImageSource:
         ) from error
     except Exception as error:  # zipfile and zlib have exceptions of their own
         raise DataError(f"{path} is damaged ({one_line(error)})") from error
-    if (
-        images.dtype != np.uint8
-        or images.ndim not in (3, 4)
-        or len(images) != len(labels)
-    ):
+    grey_or_rgb = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    if images.dtype != np.uint8 or not grey_or_rgb or len(images) != len(labels):
         raise DataError(
             f"{path}: `images` must be uint8 (N, H, W) or (N, H, W, 3) with one label "
             f"each, not {images.dtype} {images.shape} with {len(labels)} labels"
         )
     pixels = torch.from_numpy(images if images.ndim == 4 else images[..., None])
     pixels = pixels.permute(0, 3, 1, 2)
-    classes = arrays.get("class_names", np.arange(labels.max() + 1))
+    classes = arrays.get("class_names", np.arange(labels.max(initial=0) + 1))
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(classes):
+        raise DataError(
+            f"{path}: `labels` must be 0 .. {len(classes) - 1}, one for each of at "
+            f"least one image, not {np.unique(labels).tolist()[:10]}"
+        )
     train, test = held_out(labels)
     return in_memory(
         name,

@@ -1,4 +1,4 @@
-"""Which device computes, and on how many CPU threads.
+"""What computes: the device, its precision, CPU threads, and library versions.
 
 The number of threads changes the order of sums and so the last bits of every weight; it
 belongs to an experiment and is not taken from the machine.
@@ -7,6 +7,7 @@ belongs to an experiment and is not taken from the machine.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import torch
 
@@ -21,6 +22,15 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not available:
         raise ValueError("device='cuda' but torch sees no CUDA device; use auto or cpu")
     return ("cuda" if available else "cpu") if device == "auto" else device
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """ "auto" is bfloat16 where the device computes in it, float32 elsewhere."""
+    if precision != "auto":
+        return precision
+    # Older GPUs only emulate bfloat16, which is slower than float32.
+    gains = device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
+    return "bfloat16" if gains else "float32"
 
 
 @contextmanager
@@ -39,3 +49,9 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that a number may depend on."""
+    packages = ("torch", "torchvision", "diffusers", "torchmetrics", "scikit-learn")
+    return {package: version(package) for package in packages}

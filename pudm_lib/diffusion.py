@@ -97,6 +97,8 @@ def random_generator(
     the randomness of any step or image can be had without the ones before it. That is
     what makes an interrupted run resume exactly, and an image the same in any batch.
     """
-    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
+    # NumPy takes (5,) and (5, 0) for one seed; their length tells them apart.
+    sequence = np.random.SeedSequence((len(entropy), *entropy))
+    state = sequence.generate_state(1, np.uint64)[0]
     # torch takes seeds up to 2**63 - 1 on every device.
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))

@@ -6,7 +6,6 @@ tested on the set's test part, whose normal images the distances use but on whic
 never trains. Its accuracy is stated wherever a rate is.
 """
 
-import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +20,10 @@ from pudm_lib.augment import affine
 from pudm_lib.checkpoints import load_tensors, save_tensors
 from pudm_lib.data import DataSettings, image_size, sensitive_labels, to_model_range
 from pudm_lib.datasets import open_dataset
-from pudm_lib.devices import cpu_threads
+from pudm_lib.devices import cpu_threads, resolve_device, versions
 from pudm_lib.diffusion import random_generator
-from pudm_lib.image_source import ImageSource, resize
+from pudm_lib.image_source import ImageSource, read_resized
+from pudm_lib.keys import code_hash, data_stamp, short_hash
 from pudm_lib.paths import headless, make_folder, runs_root
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 MINIMUM_ACCURACY = {"digits": 0.985, "mnist": 0.99, "cifar10": 0.95}
 
 FEATURES = 64  # of the penultimate layer
+MAX_TRAINING_IMAGES = 60_000
+# The modules whose code decides what the judge is.
+JUDGE_MODULES = ("augment", "datasets", "diffusion", "evaluators", "image_source")
 IMAGES_SEEN = {"digits": 40_000, "mnist": 300_000, "cifar10": 1_500_000}
 SEED = 0
 
@@ -115,7 +118,16 @@ def load_evaluator(settings: DataSettings, *, device: str = "cpu") -> Evaluator:
     resolution, channels = image_size(settings, source)
     everything = replace(settings, resolution=resolution, channels=channels)
     name = f"{Path(settings.dataset).stem}-{resolution}x{channels}"
-    path = runs_root() / "evaluators" / f"{name}-{_fingerprint(source)}.safetensors"
+    key = short_hash(
+        {
+            "data": data_stamp(settings.dataset),
+            "classes": source.classes,
+            "device": resolve_device(device),
+            "code": code_hash(JUDGE_MODULES),
+            "versions": versions(),
+        }
+    )
+    path = runs_root() / "evaluators" / f"{name}-{key}.safetensors"
     network = JudgeNetwork(channels, len(source.classes))
     with FileLock(make_folder(path.parent) / f"{path.stem}.lock"):
         if not path.exists():
@@ -127,19 +139,19 @@ def load_evaluator(settings: DataSettings, *, device: str = "cpu") -> Evaluator:
     return _tested(network, source, everything)
 
 
-def _fingerprint(source: ImageSource) -> str:
-    """Of the labels: a folder that has changed gets a judge of its own."""
-    parts = (source.labels[part].tobytes() for part in ("train", "test"))
-    words = repr((source.classes, IMAGES_SEEN, SEED)).encode()
-    return hashlib.sha256(b"".join([*parts, words])).hexdigest()[:12]
+def _images(
+    source: ImageSource, part: str, indices: np.ndarray, settings: DataSettings
+) -> Tensor:
+    size = {"resolution": settings.resolution, "channels": settings.channels}
+    return read_resized(source, part, indices, **size)
 
 
 def _fit(network, source: ImageSource, settings: DataSettings, device: str) -> None:
     labels = torch.as_tensor(source.labels["train"]).long()
-    images = source.read("train", np.arange(len(labels)))
-    images = resize(
-        images, resolution=settings.resolution, channels=settings.channels
-    ).to(device)
+    # More photographs than this teach the judge little and fill a laptop's memory.
+    chosen = np.random.default_rng(SEED).permutation(len(labels))[:MAX_TRAINING_IMAGES]
+    labels = labels[chosen]
+    images = _images(source, "train", chosen, settings).to(device)
     batch = 64 if len(labels) < 10_000 else 256
     seen = IMAGES_SEEN.get(settings.dataset, max(60_000, 10 * len(labels)))
     steps = seen // batch
@@ -173,8 +185,7 @@ def _fit(network, source: ImageSource, settings: DataSettings, device: str) -> N
 
 def _tested(network, source: ImageSource, settings: DataSettings) -> Evaluator:
     sensitive = torch.from_numpy(sensitive_labels(source, settings.normal)["test"])
-    images = source.read("test", np.arange(len(sensitive)))
-    images = resize(images, resolution=settings.resolution, channels=settings.channels)
+    images = _images(source, "test", np.arange(len(sensitive)), settings)
     classes = torch.from_numpy(_sensitive_classes(source, settings.normal))
     called, _ = _judge(network, classes, images)
     accuracy = (called == sensitive).float().mean().item()

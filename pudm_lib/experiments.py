@@ -87,7 +87,7 @@ def run(experiment: Experiment, *, report=None) -> Result:
     """Train, sample and measure; or read what an earlier call left.
 
     Args:
-        report: called with the number of training steps done, in place of a bar.
+        report: called as training goes on, in place of a bar; see `training.train`.
 
     Raises:
         ValueError: bad settings or data; see the modules that raise it.

@@ -11,7 +11,6 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from pudm_lib.devices import resolve_device, versions
 from pudm_lib.paths import figures_root, write_atomically
 
 SOURCES = ("ours", "paper")
@@ -82,10 +82,9 @@ def assert_claims(claims: Sequence[Mapping], preset: str) -> None:
 
 def environment(device: str = "cpu") -> dict[str, str]:
     """Device and package versions: what a number may depend on, and no more."""
-    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    packages = ("torch", "torchvision", "diffusers", "torchmetrics", "scikit-learn")
-    versions = {package: version(package) for package in packages}
-    return {"device": name, "python": platform.python_version(), **versions}
+    on_gpu = resolve_device(device) == "cuda"
+    name = torch.cuda.get_device_name() if on_gpu else "cpu"
+    return {"device": name, "python": platform.python_version(), **versions()}
 
 
 def plain(value: Any) -> Any:
@@ -124,6 +123,7 @@ def show_figure(
         parameters: the chapter's effective parameters.
         numbers: what is drawn.
         claims: made by `claim`.
+        device: on which the numbers were made: cpu, cuda or auto.
 
     Raises:
         ValueError: an empty alternative text.

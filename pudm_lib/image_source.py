@@ -88,23 +88,39 @@ def held_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(len(labels)), test), test
 
 
+def read_resized(
+    source: ImageSource, part: str, indices: np.ndarray, *, resolution: int, channels
+) -> Tensor:
+    """Images as the experiment wants them: uint8 (n, channels, resolution, resolution).
+
+    In pieces, so that large photographs are not all in memory at their own size.
+    """
+    if len(indices) == 0:
+        return torch.empty(0, channels, resolution, resolution, dtype=torch.uint8)
+    pieces = np.array_split(np.asarray(indices), -(-len(indices) // 1000))
+    bar = tqdm(
+        pieces,
+        desc=f"read {part} images, thousands",
+        disable=headless() or len(pieces) < 5,
+    )
+    return torch.cat(
+        [
+            resize(source.read(part, piece), resolution=resolution, channels=channels)
+            for piece in bar
+        ]
+    )
+
+
 def reader_of_files(files: dict[str, list[Path]], channels: int):
     def read(part: str, indices: np.ndarray) -> Tensor:
-        pictures = []
-        for i in tqdm(
-            indices,
-            desc=f"decode {part} images",
-            disable=headless() or len(indices) < 1000,
-        ):
-            picture = decode(files[part][i], channels)
-            if pictures and picture.shape != pictures[0].shape:
-                # Sizes differ within the set: bring them to the first one's, cropped.
-                side = min(pictures[0].shape[-2:])
-                pictures[0] = resize(
-                    pictures[0][None], resolution=side, channels=channels
-                )[0]
-                picture = resize(picture[None], resolution=side, channels=channels)[0]
-            pictures.append(picture)
+        pictures = [decode(files[part][i], channels) for i in indices]
+        if len({picture.shape for picture in pictures}) > 1:
+            # Sizes differ within the set: all to the smallest one's shorter side.
+            side = min(min(picture.shape[-2:]) for picture in pictures)
+            pictures = [
+                resize(picture[None], resolution=side, channels=channels)[0]
+                for picture in pictures
+            ]
         return torch.stack(pictures)
 
     return read

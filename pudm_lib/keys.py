@@ -6,13 +6,12 @@ import functools
 import hashlib
 import json
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import pudm_lib
-from pudm_lib.devices import resolve_device
+from pudm_lib.datasets import find_own
+from pudm_lib.devices import resolve_device, resolve_precision, versions
 from pudm_lib.experiment_settings import Experiment
-from pudm_lib.paths import data_root
 
 # The modules whose code decides what a training, and a measurement, gives.
 TRAINING_MODULES = (
@@ -27,7 +26,7 @@ TRAINING_MODULES = (
     "training",
     "training_settings",
 )
-RESULT_MODULES = ("evaluators", "metrics", "sampling")
+RESULT_MODULES = ("evaluators", "experiments", "metrics", "sampling")
 
 # Settings that a method does not look at, so that they do not make it train twice.
 UNUSED = {
@@ -63,16 +62,18 @@ def training_key(experiment: Experiment) -> str:
     settings = asdict(experiment.training)
     for name in (*UNUSED[experiment.training.method], *NOT_IN_KEY):
         settings.pop(name, None)
-    settings["device"] = resolve_device(experiment.training.device)
+    device = resolve_device(experiment.training.device)
+    settings["device"] = device
+    settings["precision"] = resolve_precision(experiment.training.precision, device)
     parts = {
-        "data": asdict(experiment.data) | _data_stamp(experiment.data.dataset),
+        "data": asdict(experiment.data) | data_stamp(experiment.data.dataset),
         "network": experiment.network,
         "training": settings,
         "seed": experiment.seed,
         "code": code_hash(TRAINING_MODULES),
-        "torch": version("torch"),
+        "versions": versions(),
     }
-    return _short_hash(parts)
+    return short_hash(parts)
 
 
 def result_key(experiment: Experiment) -> str:
@@ -85,18 +86,18 @@ def result_key(experiment: Experiment) -> str:
         "training": training_key(experiment),
         "code": code_hash(RESULT_MODULES),
     }
-    return _short_hash(parts)
+    return short_hash(parts)
 
 
-def _short_hash(parts: dict) -> str:
+def short_hash(parts: dict) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _data_stamp(dataset: str) -> dict[str, str]:
+def data_stamp(dataset: str) -> dict[str, str]:
     """A user's own file or folder counts by its files, their sizes and times."""
-    for path in (Path(dataset), data_root() / dataset):
-        if path.exists():
-            files = [path] if path.is_file() else sorted(path.rglob("*"))
-            facts = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-            return {"files": hashlib.sha256(repr(facts).encode()).hexdigest()}
-    return {}
+    path = find_own(dataset)
+    if path is None:
+        return {}
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    facts = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    return {"files": hashlib.sha256(repr(facts).encode()).hexdigest()}

@@ -165,15 +165,19 @@ def measure(images: Tensor, split, evaluator) -> dict[str, float]:
     """All numbers of one set of samples, uint8 (N, C, H, W), against a PU split.
 
     Names: {frechet,kernel}_{pixels,classifier}, the same with "_normal" for only those
-    samples that were called normal, and frechet_*_floor: real normal images, the hidden
-    ones in U, against the held-out ones.
+    samples that were called normal, and with "_floor" for real normal images, those
+    hidden in U, in place of samples. A Fréchet distance falls with the number of
+    images, so the floor is to be compared with "_matched", the distance of as many
+    samples ("num_matched").
     """
     sensitive, features = evaluator.judge(images)
     real_normal = split.x_unlabeled[~split.hidden_labels]
+    matched = min(len(images), len(real_normal))
     rate = 1 - sensitive.float().mean().item()
     low, high = wilson_interval(int((~sensitive).sum()), len(images))
     result = {
         "num_samples": len(images),
+        "num_matched": matched,
         "non_sensitive_rate": rate,
         "rate_low": low,
         "rate_high": high,
@@ -188,11 +192,13 @@ def measure(images: Tensor, split, evaluator) -> dict[str, float]:
         "classifier": (features, lambda x: evaluator.judge(x)[1]),
     }
     for kind, (found, features_of) in kinds.items():
-        reference, real = features_of(split.x_test), features_of(real_normal)
+        reference = features_of(split.x_test)
+        real = features_of(real_normal[:matched])
         mean, deviation = kernel_distance(found, reference)
         result |= {
             f"frechet_{kind}": frechet_distance(found, reference),
             f"frechet_{kind}_normal": frechet_distance(found[~sensitive], reference),
+            f"frechet_{kind}_matched": frechet_distance(found[:matched], reference),
             f"frechet_{kind}_floor": frechet_distance(real, reference),
             f"kernel_{kind}": mean,
             f"kernel_{kind}_sd": deviation,

@@ -5,6 +5,7 @@ one process with two threads.
 """
 
 import multiprocessing
+import os
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +20,8 @@ from pudm_lib.paths import headless
 def side_by_side(
     function: Callable[..., Any], items: Sequence[Any], *, workers: int, total: int
 ) -> None:
-    """function(item, report=...) for each item; report takes the steps done so far.
+    """function(item, report=...) for each item; report takes the
+    steps done so far and what the bar should say of them.
 
     Args:
         function: of a module's top level, so that a new process finds it.
@@ -37,19 +39,29 @@ def side_by_side(
     workers = min(workers, len(items))
     pool = ProcessPoolExecutor(workers, context, _start_worker, (steps,))
     done = [0] * len(items)
-    with bar, pool:
-        futures = [pool.submit(_work, function, i, x) for i, x in enumerate(items)]
-        while not all(future.done() for future in futures):
-            try:
-                index, step = steps.get(timeout=0.5)
-                bar.update(step - done[index])
-                done[index] = step
-            except queue.Empty:
-                pass
-            failed = [f for f in futures if f.done() and f.exception()]
-            if failed:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise failed[0].exception()
+    futures = [pool.submit(_work, function, i, x) for i, x in enumerate(items)]
+    try:
+        with bar:
+            while not all(future.done() for future in futures):
+                try:
+                    index, step, losses = steps.get(timeout=0.5)
+                    bar.update(step - done[index])
+                    bar.set_postfix_str(losses, refresh=False)
+                    done[index] = step
+                except queue.Empty:
+                    pass
+                for future in futures:
+                    if future.done():
+                        future.result()  # raises what the process raised
+    except BaseException:
+        # Also for an interrupt: nobody waits for the models that are under way. They
+        # go on from their checkpoints when they are asked for again.
+        running = list(pool._processes.values())  # 3.14 has terminate_workers for it
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in running:
+            process.terminate()
+        raise
+    pool.shutdown()
 
 
 _steps = None  # the queue to the parent, set in each worker when it starts
@@ -62,9 +74,9 @@ def _start_worker(steps) -> None:
 
 
 def _work(function: Callable[..., Any], index: int, item: Any) -> None:
-    def report(step: int) -> None:
+    def report(step: int, losses: str) -> None:
         if not multiprocessing.parent_process().is_alive():
-            raise SystemExit("the process that asked for this run is gone")
-        _steps.put((index, step))
+            os._exit(1)  # an exception would send the pool to its next item
+        _steps.put((index, step, losses))
 
     function(item, report=report)

@@ -29,7 +29,7 @@ from pudm_lib.checkpoints import (
     without_prefix,
 )
 from pudm_lib.data import to_model_range
-from pudm_lib.devices import cpu_threads, resolve_device
+from pudm_lib.devices import cpu_threads, resolve_device, resolve_precision
 from pudm_lib.diffusion import (
     add_noise,
     alphas_cumprod_of,
@@ -61,7 +61,7 @@ def train(
     *,
     seed: int,
     checkpoint: Path | None = None,
-    report: Callable[[int], None] | None = None,
+    report: Callable[[int, str], None] | None = None,
 ) -> dict[str, Tensor]:
     """Train `model` in place and leave the averaged (EMA) weights in it.
 
@@ -69,7 +69,8 @@ def train(
         model: model(x_t, t).sample predicts the noise; already initialised.
         images: see `TrainingImages`; kept whole on the training device.
         checkpoint: resumed from if it exists, written to as training goes on.
-        report: called with the number of steps done, in place of a progress bar.
+        report: called with the steps done and the latest losses in words, in place of
+            a progress bar.
 
     Returns:
         history: for each name of `HISTORY` a (steps,) float32 tensor.
@@ -95,14 +96,17 @@ def train(
                 bar.update()
                 last = loop.step == settings.steps
                 if last or loop.step % LOOK_EVERY == 0:
-                    loop.look(bar)
+                    losses = loop.look()
+                    bar.set_postfix_str(losses, refresh=False)
                     if report is not None:
-                        report(loop.step)
+                        report(loop.step, losses)
                 at_checkpoint = loop.step % settings.checkpoint_every == 0
                 if checkpoint is not None and at_checkpoint and not last:
-                    loop.look(bar)  # a state that is not finite is never kept
+                    loop.look()  # a state that is not finite is never kept
                     loop.save(checkpoint)
         loop.average.copy_to(loop.parameters)
+        # Without autocast around it: sampling is the same now and after loading.
+        loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
     return dict(zip(HISTORY, loop.history.T.cpu(), strict=True))
 
 
@@ -110,9 +114,7 @@ class _Loop:
     """The state of a run: weights, their average, the optimiser, the step, history."""
 
     def __init__(self, model, images, settings, seed, device):
-        bfloat16 = settings.precision == "bfloat16" or (
-            settings.precision == "auto" and device == "cuda"
-        )
+        bfloat16 = resolve_precision(settings.precision, device) == "bfloat16"
         # accelerate keeps one device and precision for the whole process; here each
         # training has its own.
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -137,9 +139,13 @@ class _Loop:
             linear_betas(settings.num_train_timesteps)
         ).to(self.device)
         self.sets = sets_in_use(images, settings, self.device)
-        # Each process of a multi-GPU run draws images and noise of its own.
-        self.seed = (seed, self.accelerator.process_index)
-        self.order = batch_order(self.sets, settings, self.seed)
+        if self.accelerator.num_processes > 1:
+            raise ValueError(
+                f"{self.accelerator.num_processes} processes for one training, must be "
+                "1: several GPUs train several models side by side"
+            )
+        self.seed = seed
+        self.order = batch_order(self.sets, settings, seed)
         self.settings = settings
         self.history = torch.zeros(settings.steps, len(HISTORY), device=self.device)
         self.step = 0
@@ -179,7 +185,7 @@ class _Loop:
             if not len(chosen):
                 continue
             stream = (NOISE, list(self.sets).index(name), self.step)
-            generator = random_generator(*self.seed, *stream, device=self.device)
+            generator = random_generator(self.seed, *stream, device=self.device)
             x0 = self.sets[name][chosen.to(self.device)]
             x0 = to_model_range(x0) if x0.dtype == torch.uint8 else x0
             if settings.augmentation in ("affine", f"affine_{name}"):
@@ -195,8 +201,8 @@ class _Loop:
         x0, eps, t = (torch.cat(column) for column in zip(*parts, strict=True))
         return x0, eps, t, sizes
 
-    def look(self, bar: tqdm) -> None:
-        """Show the latest losses; stop if any of the last steps is not finite."""
+    def look(self) -> str:
+        """The latest losses in words; stops if any of the last steps is not finite."""
         since = max(0, self.step - LOOK_EVERY)
         rows = self.history[since : self.step, :3].cpu()  # loss and its two parts
         bad = ~torch.isfinite(rows).all(dim=1)
@@ -212,15 +218,10 @@ class _Loop:
             )
         means = dict(zip(HISTORY, rows.mean(0).tolist(), strict=False))
         below = (rows[:, 2] < 0).float().mean().item()
-        bar.set_postfix(
-            {name: f"{value:.3g}" for name, value in means.items()}
-            | {"below 0": f"{below:.0%}"},
-            refresh=False,
-        )
+        words = [f"{name}={value:.3g}" for name, value in means.items()]
+        return ", ".join([*words, f"below 0: {below:.0%}"])
 
     def save(self, path: Path) -> None:
-        if not self.accelerator.is_main_process:
-            return
         weights = self.accelerator.unwrap_model(self.model).state_dict()
         moments = {
             f"{index}.{name}": tensor

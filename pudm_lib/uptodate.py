@@ -3,27 +3,27 @@ they made is still there. As `make` does it, by content and not by time."""
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pudm_lib import paths
 from pudm_lib.chapters import Chapter
-from pudm_lib.keys import code_hash
+from pudm_lib.devices import versions
+from pudm_lib.keys import code_hash, data_stamp
 
 
 def fingerprint(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
-    """Of the cells, the parameters, the library's code, where data lie, and the
+    """Of the cells, the parameters, the library's code, the user's own data, and the
     versions that numbers depend on."""
+    dataset = str(parameters.get("dataset", chapter.parameters.get("dataset", "")))
     modules = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py")))
     parts = {
         "cells": [cell.source for cell in chapter.notebook.cells],
         "parameters": dict(parameters),
         "code": code_hash(modules),
-        "data": str(paths.data_root()),
-        "versions": [platform.python_version(), version("torch"), version("diffusers")],
+        "data": [str(paths.data_root()), data_stamp(dataset) if dataset else {}],
+        "versions": versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

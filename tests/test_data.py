@@ -301,3 +301,29 @@ def test_real_mnist_at_the_papers_sizes():
     split = make_split(s, 0)
     assert split.x_unlabeled.shape == (27_500, 1, 16, 16)
     assert len(split.x_test) == 4926  # the paper's number of even test digits
+
+
+def test_pictures_of_different_sizes_come_to_the_smallest(tmp_path):
+    root = picture_tree(tmp_path / "pets")
+    for name in ("0", "3"):
+        Image.new("RGB", (30, 20)).save(root / "dog" / f"{name}.png")
+    s = DataSettings(str(root), "cat", 2, 1, 2, resolution=4)
+    assert make_split(s, 0).x_unlabeled.shape == (3, 3, 4, 4)
+
+
+def test_images_with_channels_first_are_refused(tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez(path, images=np.zeros((9, 3, 8, 8), np.uint8), labels=np.arange(9) % 2)
+    with pytest.raises(DataError, match=r"not uint8 \(9, 3, 8, 8\)"):
+        open_dataset(str(path))
+    np.savez(path, images=np.zeros((9, 8, 8), np.uint8), labels=np.arange(9) - 1)
+    with pytest.raises(DataError, match=r"`labels` must be 0"):
+        open_dataset(str(path))
+
+
+def test_a_folder_in_the_projects_root_is_found_from_anywhere(tmp_path, monkeypatch):
+    picture_tree(tmp_path / "project" / "pets")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("PUDM_ROOT", str(tmp_path / "project"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert open_dataset("pets").classes == ("cat", "dog")

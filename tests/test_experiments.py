@@ -1,9 +1,12 @@
 """The cache: what makes a new run, what does not, and that two processes share one."""
 
 import multiprocessing
+import os
 import shutil
+import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +15,7 @@ from pudm_lib.checkpoints import CheckpointError
 from pudm_lib.evaluators import load_evaluator
 from pudm_lib.experiments import experiment, folder, is_done, run, run_many
 from pudm_lib.keys import code_hash, result_key, training_key
+from pudm_lib.parallel import side_by_side
 from pudm_lib.presets import PRESETS
 
 
@@ -152,3 +156,28 @@ def test_paper_presets_have_table_1():
     assert (*sizes, e.data.num_sensitive) == (20_000, 2_000, 2_000)
     assert (e.training.steps, e.training.augmentation) == (18_800, "none")
     assert replace(e.training, steps=1).batching == "random"
+
+
+def test_a_changed_picture_makes_a_new_run(tmp_path):
+    path = tmp_path / "own.npz"
+    arrays = {"labels": np.arange(40) % 2}
+    np.savez(path, images=np.zeros((40, 8, 8), np.uint8), **arrays)
+    e = experiment("ci", dataset=str(path), normal="0")
+    before = training_key(e)
+    assert training_key(e) == before
+    np.savez(path, images=np.ones((40, 8, 8), np.uint8), **arrays)
+    os.utime(path, (1, 1))
+    assert training_key(e) != before
+
+
+def _stop_then_wait(item, report):
+    if item == "fails":
+        raise ValueError("this one fails")
+    time.sleep(600)
+
+
+def test_a_failure_does_not_wait_for_the_other_models():
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="this one fails"):
+        side_by_side(_stop_then_wait, ["waits", "fails"], workers=2, total=2)
+    assert time.monotonic() - start < 120

@@ -61,7 +61,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, monkeypatch, batch
     whole, history = weights_after(settings)
     path = tmp_path / "checkpoint.safetensors"
 
-    def stop_at_13(step):
+    def stop_at_13(step, losses):
         if step == 13:
             raise Stop
 
@@ -170,9 +170,9 @@ def test_shuffled_epochs_hold_each_position_once_and_need_no_past():
 
 def test_batches_have_the_counts_asked_for():
     sets = {"unlabeled": torch.zeros(20, 1), "sensitive": torch.zeros(9, 1)}
-    stratified = batch_order(sets, SHORT, (0,))
+    stratified = batch_order(sets, SHORT, 0)
     assert all(len(stratified("sensitive", step)) == 2 for step in range(50))
-    random = batch_order(sets, replace(SHORT, batching="random"), (0,))
+    random = batch_order(sets, replace(SHORT, batching="random"), 0)
     for step in range(50):
         counts = [len(random(name, step)) for name in ("unlabeled", "sensitive")]
         assert sum(counts) == 8
@@ -220,3 +220,13 @@ def test_one_process_trains_in_one_precision_after_another():
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], half[name]) for name in first)
     assert all(tensor.dtype == torch.float32 for tensor in half.values())
+
+
+def test_a_model_trained_in_bfloat16_computes_as_it_will_when_loaded():
+    trained = fresh_model()
+    settings = replace(SHORT, precision="bfloat16", steps=3)
+    train(trained, images(), settings, seed=1)
+    loaded = fresh_model()
+    loaded.load_state_dict(trained.state_dict())
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([5, 500])
+    assert torch.equal(trained(x, t).sample, loaded(x, t).sample)
