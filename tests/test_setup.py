@@ -98,7 +98,7 @@ def test_no_file_names(what):
 def test_citation_names_the_three_papers():
     text = (ROOT / "CITATION.cff").read_text()
     papers = [r["identifiers"][0]["value"] for r in yaml.safe_load(text)["references"]]
-    numbers = ("2503.03789", "2502.08011", "2307.06097")
+    numbers = ("2503.03789", "2502.08011", "2307.06272")
     assert papers == [f"arXiv:{number}" for number in numbers]
 
 
