@@ -405,7 +405,7 @@ figures.show_figure(
 #
 # The right panel puts all levels into one histogram. The next figure keeps them apart: each column of a panel is the histogram of one noise level, of $\ell/\tau$ above and of the slope below.
 #
-# **Predict, then run.** Along the noise levels, by what factor does the error $\ell$ change, and by what factor the slope $1/(e^\ell - 1)$ at $D = 3072$?
+# **Predict, then run.** From the first noise level to the last, how many powers of ten does the error $\ell$ span, and how many the slope at $D = 3072$?
 
 # %%
 fifth = max(1, num_levels // 5)
@@ -418,20 +418,21 @@ def heat(values: torch.Tensor, low: float, high: float, bins: int = 40) -> torch
 
 
 medians = {name: (ell_s / tau).median(1).values for name, tau in scales.items()}
-slope_medians = {name: s.median(1).values for name, s in slopes.items()}
+# log10 of the slope as -ell - log(1 - e^-ell): the slope itself underflows to 0.
+slope_logs = {n: -(m + (-torch.expm1(-m)).log()) / math.log(10) for n, m in medians.items()}
 ends = {
     name: [(part > alive_slope).double().mean().item() for part in (s[:fifth], s[-fifth:])]
     for name, s in slopes.items()
 }
-fold = {
-    "ell": (ell_s.median(1).values.max() / ell_s.median(1).values.min()).item(),
-    "slope": (slope_medians[paper_name].max() / slope_medians[paper_name].min()).item(),
+decades = {
+    "ell": (medians[paper_name].max() / medians[paper_name].min()).log10().item(),
+    "slope": (slope_logs[paper_name].max() - slope_logs[paper_name].min()).item(),
 }
 print("alive in the first and the last fifth of the levels:")
 for name, shares in ends.items():
     print(f"{name:18s} {shares[0]:6.1%} {shares[1]:6.1%}")
 print(
-    f"medians by level: ell changes {fold['ell']:.0f}-fold, the slope at D = {paper_dims} {fold['slope']:.0e}-fold"
+    f"medians span {decades['ell']:.1f} powers of ten of ell, at D = {paper_dims} {decades['slope']:.0f} of the slope"
 )
 
 # %%
@@ -440,11 +441,12 @@ level_claims = [
     figures.claim("... and alive in the last fifth", ends[sum_name][1], at_least=0.9),
     figures.claim("D = 3072, same error a pixel: alive in the last fifth at most half of the draws", ends[paper_name][1], at_most=0.5),
     figures.claim("mean over pixels: alive even in the first fifth", ends[mean_name][0], at_least=0.7),
-    figures.claim("the slope at D = 3072 spans a million times the span of ell", fold["slope"] / fold["ell"], at_least=1e6),
+    figures.claim("by level, ell spans at most four powers of ten", decades["ell"], at_most=4),
+    figures.claim("... and the slope at D = 3072 a hundred or more", decades["slope"], at_least=100),
 ]  # fmt: skip
 claims += level_claims
 rows = (
-    (-3, 3.5, math.log10(math.log1p(1 / alive_slope)), "$\\log_{10}(\\ell/\\tau)$"),
+    (-4, 3.5, math.log10(math.log1p(1 / alive_slope)), "$\\log_{10}(\\ell/\\tau)$"),
     (-12, 4, math.log10(alive_slope), "$\\log_{10}$ of slope"),
 )
 figure, axes = plotting.new_figure(2, 3, figsize=(8.6, 5.6), sharex=True, sharey="row")
@@ -455,14 +457,11 @@ for i, ax in enumerate(axes):
     look = {"origin": "lower", "aspect": "auto", "cmap": "cividis", "vmax": 40}
     image = ax.imshow(100 * heat(values, low, high), extent=extent, **look)
     ax.axhline(limit, color="white", linestyle="--", linewidth=1.2)
-    word = "alive" if i // 3 else "asleep"
-    ax.text(30, limit + 0.02 * (high - low), word, color="white", va="bottom")
     ax.grid(False)
-    if i < 3:
-        ax.set_title(name)
-    else:
-        ax.set_xlabel("index $t$")
+    ax.set(title="" if i // 3 else name, xlabel="index $t$" if i // 3 else "")
     if i % 3 == 0:
+        place, word = ((970, "asleep"), (370, "alive"))[i // 3]
+        ax.text(place, limit + 0.02 * (high - low), word, color="white", ha="right")
         ax.set_ylabel(label)
 figure.colorbar(image, ax=axes.tolist(), label="images of $S$ (% of a level)", extend="max")
 figure.suptitle("One set of errors: the scale moves it across the alive limit", x=0.01, ha="left")
@@ -474,9 +473,9 @@ figures.show_figure(
         "t": levels,
         "tau": scales,
         "median_ell_over_tau_by_t": medians,
-        "median_slope_by_t": slope_medians,
+        "log10_of_median_slope_by_t": slope_logs,
         "alive_in_first_and_last_fifth": ends,
-        "fold_over_levels": fold,
+        "powers_of_ten_over_levels": decades,
     },
     claims=level_claims,
     **measured,
@@ -485,7 +484,7 @@ figures.show_figure(
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The cell prints both. The error moves within a factor; the slope is exponential in it, so the same band is smeared over many powers of ten as soon as $\ell/\tau$ is large. A loss that mixes all levels, as training does, therefore gets its push from a few of them.
+# The cell prints both. The error spans a few powers of ten at most; the slope is exponential in $\ell/\tau$, so at $D = 3072$ it spans hundreds, most of them below the panel. A loss that mixes all levels, as training does, therefore gets its push from a few of them.
 #
 # </details>
 #
@@ -506,7 +505,7 @@ print(f"a sensitive image has the larger ell in {ranks:.0%} of pairs with a norm
 #
 # ## A mean in place of a sum
 #
-# Deep-learning habit is to average the squared error over pixels. In the paper's eq. 9, the unsupervised loss, that changes a constant and nothing else. In (2) it is $\tau = D$, and by the table above the BCE term is then alive nearly everywhere: at $\ell/\tau = 0.1$, which is about where the trained model stands, its slope is $1/(e^{0.1} - 1) \approx 10$ against a pull of 1.
+# Deep-learning habit is to average the squared error over pixels. In the paper's eq. 9, the unsupervised loss, that changes a constant and nothing else. In (2) it is $\tau = D$, and by the table above the BCE term is then alive nearly everywhere: at $\ell/\tau = 0.1$, about the mean in the table, its slope is $1/(e^{0.1} - 1) \approx 10$ against a pull of 1.
 #
 # The next cell trains a tiny network for a few steps, with the supervised loss (eq. 12) and with PU absolute (chapter 04), each with a sum and with a mean. Errors are shown in the same unit, summed over pixels; predicting "no noise" costs 64.
 #
@@ -587,7 +586,7 @@ axes[2].legend()
 for ax in axes:
     ax.xaxis.set_major_locator(MaxNLocator(4))
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-figure.suptitle("With a mean over pixels the push drowns the learning", x=0.01, ha="left")
+figure.suptitle("With a mean over pixels the push keeps the error on U up", x=0.01, ha="left")
 figures.show_figure(
     figure,
     "03_mean_or_sum",
@@ -716,7 +715,7 @@ figures.assert_claims(claims, preset)
 # | symptom | cause | fix |
 # |---|---|---|
 # | The loss becomes `inf` or NaN in the first steps, or late at the noisiest levels | $\log(1 - e^{-\ell})$ written as it stands; $\ell$ below $10^{-8}$ | `losses.minus_log_one_minus_exp` |
-# | Samples are noise, the error on $U$ stays near $D$ | $\ell$ averaged over pixels: $\tau = D$, and the BCE term drowns the rest | sum over pixels, or choose $\tau$ on purpose and watch the share of the BCE term |
+# | Samples are noise, the error on $U$ stays far above what a sum reaches | $\ell$ averaged over pixels: $\tau = D$, and the BCE term drowns the rest | sum over pixels, or choose $\tau$ on purpose and watch the share of the BCE term |
 # | The BCE term is logged as $-10^{-6}$ or 0 at every step, and supervised looks like unsupervised | $\ell$ of tens or hundreds: the slope is flat | nothing is broken; use a PU risk, whose push does not go flat |
 #
 # The first of the three, on purpose:
