@@ -23,19 +23,20 @@ book: $(READY)
 figures: $(READY)
 	$(BOOK) --publish
 
-# Tests keep their models and figures under build/test, one thread a process. nbval has
-# a run of its own: it would be silent about finding nothing beside other tests.
+# Tests keep their models and figures under build/test, one thread a process, one after
+# another: side by side they would need more than 3 GiB. nbval has a run of its own: it
+# would be silent about finding nothing beside other tests.
 test: export OMP_NUM_THREADS = 1
 test: export PUDM_HEADLESS = 1
 test: export PUDM_RUNS = $(CURDIR)/build/test/runs
 test: export PUDM_FIGURES = $(CURDIR)/build/test/figures
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest
 	$(BIN)/python -c "from pudm_lib.book import nbval_copies; nbval_copies('$(COPIES)')"
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
-	    -n 2 --dist loadscope -q $(COPIES)
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
-	    -n 2 --dist loadscope -q tests/golden
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -q \
+	    $(COPIES)
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 -q \
+	    tests/golden
 
 lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.default_url=/lab/tree/notebooks
