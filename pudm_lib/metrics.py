@@ -75,6 +75,14 @@ def frechet_distance(features: Tensor, reference: Tensor) -> float:
     return metric.compute().item()
 
 
+def matched_distance(features: Tensor, reference: Tensor, count: int) -> float:
+    """The Fréchet distance of `count` samples, as the mean over all disjoint groups of
+    so many: what a floor of `count` real images is to be compared with."""
+    groups = len(features) // count
+    parts = features[: groups * count].chunk(groups)
+    return float(np.mean([frechet_distance(part, reference) for part in parts]))
+
+
 def kernel_distance(features: Tensor, reference: Tensor) -> tuple[float, float]:
     """(mean, standard deviation) of the squared MMD with a cubic kernel over random
     subsets; unbiased, so it can be compared between different numbers of images."""
@@ -167,8 +175,8 @@ def measure(images: Tensor, split, evaluator) -> dict[str, float]:
     Names: {frechet,kernel}_{pixels,classifier}, the same with "_normal" for only those
     samples that were called normal, and with "_floor" for real normal images, those
     hidden in U, in place of samples. A Fréchet distance falls with the number of
-    images, so the floor is to be compared with "_matched", the distance of as many
-    samples ("num_matched").
+    images, so the floor is to be compared with "_matched", the mean distance
+    of groups of as many samples ("num_matched").
     """
     sensitive, features = evaluator.judge(images)
     real_normal = split.x_unlabeled[~split.hidden_labels]
@@ -198,7 +206,7 @@ def measure(images: Tensor, split, evaluator) -> dict[str, float]:
         result |= {
             f"frechet_{kind}": frechet_distance(found, reference),
             f"frechet_{kind}_normal": frechet_distance(found[~sensitive], reference),
-            f"frechet_{kind}_matched": frechet_distance(found[:matched], reference),
+            f"frechet_{kind}_matched": matched_distance(found, reference, matched),
             f"frechet_{kind}_floor": frechet_distance(real, reference),
             f"kernel_{kind}": mean,
             f"kernel_{kind}_sd": deviation,

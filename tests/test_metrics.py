@@ -14,6 +14,7 @@ from pudm_lib.metrics import (
     corrected_rate,
     frechet_distance,
     kernel_distance,
+    matched_distance,
     mean_interval,
     paired_t_test,
     pixel_features,
@@ -125,3 +126,13 @@ def test_statistics_over_seeds_equal_scipys():
     assert math.isnan(mean_interval([0.9])[1][0])
     with pytest.raises(ValueError, match="same number of seeds"):
         paired_t_test([0.9, 0.8], [0.7])
+
+
+def test_the_matched_distance_is_of_groups_of_the_size_asked_for():
+    samples, reference = features(500, 1), features(300, 2, shift=0.3)
+    halves = [frechet_distance(samples[i : i + 200], reference) for i in (0, 200)]
+    assert matched_distance(samples, reference, 200) == pytest.approx(np.mean(halves))
+    # Fewer images are farther from the reference than many, which is why it is there.
+    assert matched_distance(samples, reference, 100) > frechet_distance(
+        samples, reference
+    )
