@@ -288,3 +288,8 @@ def test_doctor_times_the_presets_budget(monkeypatch):
     draws = settings.sampling.num_samples * settings.sampling.num_inference_steps
     assert sampling == pytest.approx(0.001 * draws)
     assert measured == f"5 steps of {batch} images"
+
+
+def test_doctor_trains_a_few_real_steps():
+    line = doctor._budget("ci")
+    assert line.strip().startswith("ci")
