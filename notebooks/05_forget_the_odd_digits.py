@@ -284,7 +284,7 @@ to_floor = {
     count: column("unsupervised", name).mean() / floors["pixels"]
     for count, name in (("all", "frechet_pixels"), ("matched", "frechet_pixels_matched"))
 }
-print("unsupervised distance over the floor:", {k: round(v, 2) for k, v in to_floor.items()})
+print("unsupervised distance over the floor:", {k: round(float(v), 2) for k, v in to_floor.items()})
 cost_claims = [
     claim(
         f"{dataset}: PU's Fréchet distance ({kind}) is at most 1.5 times the unsupervised one",
@@ -345,7 +345,7 @@ show_figure(
 # Did any model copy? The share of samples nearer to a training image, in pixels, than all but 1 % of held-out images:
 
 # %%
-print({m: column(m, "copies_share").mean().round(4) for m in methods})
+print({m: round(float(column(m, "copies_share").mean()), 4) for m in methods})
 
 # %% [markdown]
 #
