@@ -129,7 +129,7 @@ show_figure(
     "00_data",
     alt=f"Two sheets of forty 8 by 8 pixel digits. On the left unlabeled ones, {framed} odd ones framed. "
     "On the right labelled odd digits, all framed.",
-    chapter="00",
+    chapter="00_start_here",
     preset=preset,
     parameters={"seed": seed},
     numbers={"framed_of_40": framed, "sensitive_share": split.sensitive_share},
@@ -215,7 +215,7 @@ show_figure(
     alt=f"Left: twenty simulated rates with intervals around a true rate of 0.95, {int(misses.sum())} of "
     f"them missing it. Right: the width of the interval against the sample size on log axes, falling from "
     f"{widths[0]:.2f} at 50 to {widths[-1]:.3f} at 2,000 samples.",
-    chapter="00",
+    chapter="00_start_here",
     preset=preset,
     parameters={"seed": seed, "true_rate": true_rate, "repetitions": repetitions},
     numbers={"sizes": sizes, "coverage": coverage, "widths": widths},

@@ -28,6 +28,7 @@ from scipy.stats import norm
 from sklearn.datasets import load_digits
 
 from pudm_lib import diffusion, elbo, figures, plotting, toys
+from pudm_lib.presets import check_preset
 
 plotting.use_book_style()
 
@@ -41,8 +42,7 @@ digit_index = 0  # which of scikit-learn's 1,797 digits is noised
 num_paths = 2000  # noising paths for each Monte Carlo estimate
 
 # %%
-if preset not in ("ci", "laptop", "gpu", "paper"):
-    raise ValueError(f"preset={preset!r}, must be ci, laptop, gpu or paper")
+check_preset(preset)
 quick = preset == "ci"
 if quick:
     step_counts, num_paths = [4, 8, 16], 100

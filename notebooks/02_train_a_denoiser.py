@@ -34,7 +34,7 @@ from pudm_lib.figures import assert_claims, claim, show_figure
 from pudm_lib.metrics import frechet_distance, pixel_features
 from pudm_lib.networks import make_unet
 from pudm_lib.plotting import BLUE, GREY, ORANGE, SENSITIVE, image_sheet, new_figure, use_book_style
-from pudm_lib.sampling import SamplingSettings, make_scheduler, sample
+from pudm_lib.sampling import SAMPLING, SamplingSettings, make_scheduler, sample
 
 use_book_style()
 
@@ -75,7 +75,7 @@ show_figure(
     alt=f"Two sheets of fifty small images each. Left: unlabeled {dataset} images, mostly "
     f"normal ({normal}), {int(split.hidden_labels[:50].sum())} of the fifty framed as sensitive. "
     "Right: the labelled sensitive images.",
-    chapter="02",
+    chapter="02_train_a_denoiser",
     preset=preset,
     parameters=settings,
     numbers={
@@ -151,7 +151,7 @@ show_figure(
     "02_loop",
     alt=f"Line plot of the batch error against the training step. It starts near {dimension}, "
     f"the number of pixels, and falls to about {last:.0f} within {loop_steps} steps.",
-    chapter="02",
+    chapter="02_train_a_denoiser",
     preset=preset,
     parameters=settings | {"loop_steps": loop_steps},
     numbers={"ell": losses},
@@ -225,7 +225,7 @@ def ddpm_step(x_t, t, s, z):
 def by_hand(step, sampling, seed):
     """Walk down the noise levels with one of the two steps above."""
     shape = tuple(split.x_unlabeled.shape[1:])
-    noise = [random_generator(1_000_003, seed, i) for i in range(sampling.num_samples)]
+    noise = [random_generator(SAMPLING, seed, i) for i in range(sampling.num_samples)]
     device = next(model.parameters()).device
     x = torch.stack([torch.randn(shape, generator=g) for g in noise]).to(device)
     levels = make_scheduler(sampling).timesteps.tolist()
@@ -278,7 +278,7 @@ show_figure(
     alt="Two sheets, four images each followed over ten DDIM steps from left to right. The upper "
     "shows the sampler's state turning from noise into digits in the last steps; the lower shows the "
     "predicted clean image: hard black and white at first, then a grey blur, and a digit about halfway.",
-    chapter="02",
+    chapter="02_train_a_denoiser",
     preset=preset,
     parameters=settings | {"num_inference_steps": 10},
     numbers={"timesteps": levels},
@@ -325,7 +325,7 @@ show_figure(
     "02_leak",
     alt=f"A sheet of 96 samples of the unsupervised model, {int(plain.sensitive[:96].sum())} of them "
     f"framed because the judge calls them sensitive. Over all samples the share is {leak:.1%}.",
-    chapter="02",
+    chapter="02_train_a_denoiser",
     preset=preset,
     parameters=plain_experiment.flat(),
     numbers={
@@ -394,7 +394,7 @@ show_figure(
     alt=f"Left: Fréchet distance on pixels for {counts} DDIM steps: {[round(d, 2) for d in distances]}, "
     f"floor {floor:.2f}. Right: distance over floor without augmentation {ratios['plain']:.2f} and with it "
     f"{ratios['augmented']:.2f}.",
-    chapter="02",
+    chapter="02_train_a_denoiser",
     preset=preset,
     parameters=settings | {"num_samples": few_samples},
     numbers={"steps": counts, "distances": distances, "floor": floor, "ratios": ratios},
@@ -454,7 +454,7 @@ except TrainingError as error:
 # - The digits are 8×8 and few. The sampler's behaviour and the leak carry over to larger images; the distances' sizes do not.
 # - The Fréchet distance here is on pixels, because a laptop without a download has no Inception weights. Compare it only with distances of the same features, the same reference and a similar number of images.
 # - A network this small leaks a little more than the training share. Part of "sensitive" is "badly drawn".
-# - `diffusers`' own DDIM pipeline clips $\hat x_0$ but keeps the old noise prediction unless told otherwise; ours recomputes it (3). On these digits that alone moves the rate by about two points, so compare like with like.
+# - `diffusers`' own DDIM pipeline clips $\hat x_0$ but keeps the old noise prediction unless told otherwise; ours recomputes it (3). Samples of the two differ, so compare like with like.
 #
 # ## Exercises
 #

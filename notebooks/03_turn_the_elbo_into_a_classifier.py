@@ -27,6 +27,7 @@ from matplotlib.ticker import MaxNLocator
 from torch.nn.functional import softplus
 
 from pudm_lib import data, diffusion, experiments, figures, losses, networks, plotting
+from pudm_lib.presets import check_preset
 from pudm_lib.training import TrainingImages, TrainingSettings, train
 
 plotting.use_book_style()
@@ -42,8 +43,7 @@ run_steps = 200  # training steps of each short run with a sum or a mean
 run_beta = 0.1  # beta of the short runs
 
 # %%
-if preset not in ("ci", "laptop", "gpu", "paper"):
-    raise ValueError(f"preset={preset!r}, must be ci, laptop, gpu or paper")
+check_preset(preset)
 quick = preset == "ci"
 if quick:
     num_levels, num_images, run_steps = 5, 16, 12
@@ -100,12 +100,14 @@ cost_normal = ell  # (2), y = 0
 cost_sensitive = losses.minus_log_one_minus_exp(ell)  # (2), y = 1
 slope = 1 / torch.expm1(ell)  # (3)
 even = math.log(2)  # here the two slopes have the same size
-push_at_6 = 1 / math.expm1(6)
+places = torch.tensor([even, 6.0], dtype=torch.float64, requires_grad=True)
+losses.minus_log_one_minus_exp(places).sum().backward()  # the library's slope, not (3)
+push_even, push_at_6 = (-places.grad).tolist()
 print(f"the push at ell = 6 is 1/{1 / push_at_6:.0f} of the pull")
 
 # %%
 face_claims = [
-    figures.claim("at ell = log 2 push and pull are equal", 1 / math.expm1(even), at_least=1 - 1e-12, at_most=1 + 1e-12),
+    figures.claim("at ell = log 2 push and pull are equal", push_even, at_least=1 - 1e-12, at_most=1 + 1e-12),
     figures.claim("at ell = 6 the push is below 1 % of the pull", push_at_6, at_most=0.01),
 ]  # fmt: skip
 claims += face_claims
@@ -559,11 +561,6 @@ claims += mean_claims
 # %%
 window = max(1, run_steps // 25)
 
-
-def smooth(values: torch.Tensor) -> torch.Tensor:
-    return values.unfold(0, window, 1).mean(1)
-
-
 figure, axes = plotting.new_figure(1, 3, figsize=(8.6, 3.4))
 for ax, method, title in (
     (axes[0], "supervised", "Supervised (eq. 12)"),
@@ -572,13 +569,17 @@ for ax, method, title in (
     for reduction, style in (("sum", "-"), ("mean", "--")):
         to_sum = dims if reduction == "mean" else 1
         for part, colour in (("unlabeled", plotting.NORMAL), ("sensitive", plotting.SENSITIVE)):
-            curve = to_sum * smooth(histories[method, reduction][f"ell_{part}"])
+            curve = to_sum * plotting.running_mean(
+                histories[method, reduction][f"ell_{part}"], window
+            )
             ax.plot(curve, style, color=colour, label=f"$\\ell$ on {part[0].upper()}, {reduction}")
     ax.set(xlabel="step", ylim=(0, None), title=title)
 axes[0].set_ylabel("squared error of an image")
 for reduction, style in (("sum", "-"), ("mean", "--")):
     history = histories["pu_absolute", reduction]
-    share = smooth(history["positive"]) / smooth(history["positive"] + history["negative"].abs())
+    share = plotting.running_mean(history["positive"], window) / plotting.running_mean(
+        history["positive"] + history["negative"].abs(), window
+    )
     axes[2].plot(100 * share, style, color="black", label=reduction)
 axes[2].set(xlabel="step", ylabel="BCE term (% of objective)", ylim=(0, 100))
 axes[2].set_title("BCE share, PU absolute")

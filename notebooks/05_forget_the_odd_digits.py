@@ -32,6 +32,7 @@ from pudm_lib.plotting import (
     error_bars,
     image_sheet,
     new_figure,
+    running_mean,
     use_book_style,
 )
 
@@ -120,7 +121,7 @@ show_figure(
     alt="Sheets of 112 samples, one for each method, sensitive ones framed: "
     + ", ".join(f"{METHOD_LABELS[m]} {count}" for m, count in framed.items())
     + ".",
-    chapter="05",
+    chapter="05_forget_the_odd_digits",
     preset=preset,
     parameters=settings | {"method": method, "seed": seeds[0]},
     numbers={"framed_of_112": framed},
@@ -211,7 +212,7 @@ show_figure(
     alt="Dot plot of the share of normal samples. "
     + "; ".join(f"{METHOD_LABELS[m]} {rate:.3f}" for m, (rate, _) in pools.items())
     + f". A dashed line marks the normal share of U, {1 - share:.3f}.",
-    chapter="05",
+    chapter="05_forget_the_odd_digits",
     preset=preset,
     parameters=settings | {"method": method, "seeds": seeds},
     numbers={
@@ -316,7 +317,7 @@ show_figure(
     alt="Two scatter plots, rate of normal samples against Fréchet distance, on pixels and on classifier "
     f"features. PU stands highest, at {ratios['pixels'][method]:.2f} times the unsupervised distance on pixels "
     f"and {ratios['classifier'][method]:.2f} times on classifier features.",
-    chapter="05",
+    chapter="05_forget_the_odd_digits",
     preset=preset,
     parameters=settings | {"method": method, "seeds": seeds},
     numbers={
@@ -386,7 +387,7 @@ show_figure(
     alt="Pairs of samples from the same noise, the unsupervised model's above and the PU model's below, in "
     f"groups by what the judge says. {cured:.0%} of the sensitive samples became normal, {harmed:.1%} of the "
     "normal ones sensitive; the rest look nearly alike.",
-    chapter="05",
+    chapter="05_forget_the_odd_digits",
     preset=preset,
     parameters=settings | {"method": method, "seed": seeds[0]},
     numbers={
@@ -409,20 +410,17 @@ show_figure(
 history = {name: values.numpy() for name, values in after.history.items()}
 
 
-def smooth(values, width=25):
-    width = min(width, len(values))
-    return np.convolve(values, np.ones(width) / width, mode="valid")
-
-
 below = float((history["negative"] < 0).mean())
 figure, axes = new_figure(1, 2, figsize=(9, 3.0))
-axes[0].plot(smooth(history["ell_unlabeled"]), color=NORMAL, label="ell on U")
-axes[0].plot(smooth(history["ell_sensitive"]), color=SENSITIVE, label="ell on S")
+axes[0].plot(running_mean(history["ell_unlabeled"]), color=NORMAL, label="ell on U")
+axes[0].plot(running_mean(history["ell_sensitive"]), color=SENSITIVE, label="ell on S")
 axes[0].set(xlabel="training step", ylabel="denoising error", yscale="log")
 axes[0].set_title("S is pushed up while U comes down")
 axes[0].legend()
 axes[1].plot(history["negative"], color="0.7", linewidth=0.5, label="each step")
-axes[1].plot(smooth(history["negative"]), color=METHOD_COLOURS[method], label="mean of 25 steps")
+axes[1].plot(
+    running_mean(history["negative"]), color=METHOD_COLOURS[method], label="mean of 25 steps"
+)
 axes[1].axhline(0, color="black", linewidth=0.8)
 low, high = np.quantile(history["negative"], (0.001, 0.98))
 axes[1].set(xlabel="training step", ylabel="negative risk", ylim=(min(low, -1), high))
@@ -435,12 +433,12 @@ show_figure(
     "05_history",
     alt="Left: the denoising error on unlabeled images falls during training while the error on labelled "
     f"sensitive images ends higher. Right: the negative risk per step; it is below zero in {below:.1%} of steps.",
-    chapter="05",
+    chapter="05_forget_the_odd_digits",
     preset=preset,
     parameters=settings | {"method": method, "seed": seeds[0]},
     numbers={
-        "ell_unlabeled": smooth(history["ell_unlabeled"])[::25],
-        "ell_sensitive": smooth(history["ell_sensitive"])[::25],
+        "ell_unlabeled": running_mean(history["ell_unlabeled"])[::25],
+        "ell_sensitive": running_mean(history["ell_sensitive"])[::25],
         "below_zero": below,
     },
     device=first.training.device,

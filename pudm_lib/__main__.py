@@ -18,6 +18,7 @@ from pudm_lib import book, claims, doctor, experiments, metrics, paths, plotting
 from pudm_lib.chapters import parse_setting
 from pudm_lib.data import DataSettings, make_split
 from pudm_lib.datasets import NAMES, open_dataset
+from pudm_lib.messages import one_line
 from pudm_lib.networks import UNETS
 from pudm_lib.presets import PRESETS
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if traceback:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -163,7 +164,6 @@ def _add_book(parser) -> None:
         action="store_true",
         help="then replace figures/PRESET, if every chapter passed (not for ci)",
     )
-
     parser.add_argument(
         "--again",
         action="store_true",

@@ -30,7 +30,8 @@ from pudm_lib.chapters import (
     settings_of,
     solutions,
 )
-from pudm_lib.presets import PRESETS
+from pudm_lib.messages import one_line
+from pudm_lib.presets import check_preset
 from pudm_lib.publish import check_publishable, publish
 from pudm_lib.uptodate import is_up_to_date, keep
 
@@ -68,8 +69,7 @@ def run_book(
         ValueError: unknown preset, chapter or parameter, or a value of the wrong type.
         OSError: build/book or the figures' folder cannot be written.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset={preset!r}, must be one of {', '.join(PRESETS)}")
+    check_preset(preset)
     if publish_after:
         check_publishable(preset)
     chosen, settings = chapters(only), settings or {}
@@ -168,7 +168,7 @@ def _run_chapter(
             what = f"{type(cause).__name__}: {cause}"
         error = (
             f"cell {numbers[latest.id]} `{_first_line(latest.source)}`: "
-            + " ".join(what.split())
+            + one_line(what)
         )
     seconds = time.perf_counter() - start
     line.end(f"{'FAILED' if error else 'ok'}, {seconds:.0f} s")

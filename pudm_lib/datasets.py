@@ -18,9 +18,9 @@ from pudm_lib.image_source import (
     decode,
     held_out,
     in_memory,
-    one_line,
     reader_of_files,
 )
+from pudm_lib.messages import one_line
 from pudm_lib.paths import data_root, project_root
 
 NAMES = ("digits", "mnist", "cifar10", "stl10", "celeba")

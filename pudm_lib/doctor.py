@@ -14,6 +14,7 @@ from pudm_lib.datasets import NAMES, open_dataset
 from pudm_lib.devices import available_cores, resolve_device
 from pudm_lib.experiments import Experiment, experiment
 from pudm_lib.image_source import DataError
+from pudm_lib.messages import one_line
 from pudm_lib.networks import make_unet
 from pudm_lib.paths import data_root, runs_root
 from pudm_lib.presets import PRESETS
@@ -92,7 +93,7 @@ def data_sets() -> Iterator[str]:
         try:
             source = open_dataset(name)
         except DataError as error:
-            reason = " ".join(str(error.__cause__).split())
+            reason = one_line(error.__cause__)
             what = "not found" if "not found" in reason else f"unreadable ({reason})"
             yield f"  {name:<8} {what}; `python -m pudm_lib data fetch {name}`"
         else:

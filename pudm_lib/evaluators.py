@@ -42,8 +42,6 @@ SEED = 0
 class JudgeNetwork(nn.Module):
     """Three convolutions, a feature layer, one logit a class; any image size >= 4."""
 
-    num_features = FEATURES
-
     def __init__(self, channels: int, classes: int, width: int = 32):
         super().__init__()
 
@@ -128,7 +126,9 @@ def load_evaluator(settings: DataSettings, *, device: str = "cpu") -> Evaluator:
         }
     )
     path = runs_root() / "evaluators" / f"{name}-{key}.safetensors"
-    network = JudgeNetwork(channels, len(source.classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)  # the judge does not depend on who asks for it first
+        network = JudgeNetwork(channels, len(source.classes))
     with FileLock(make_folder(path.parent) / f"{path.stem}.lock"):
         if not path.exists():
             with cpu_threads(1):
@@ -155,11 +155,6 @@ def _fit(network, source: ImageSource, settings: DataSettings, device: str) -> N
     batch = 64 if len(labels) < 10_000 else 256
     seen = IMAGES_SEEN.get(settings.dataset, max(60_000, 10 * len(labels)))
     steps = seen // batch
-    # The judge's own network must not depend on who asked for it first.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        fresh = JudgeNetwork(settings.channels, len(source.classes))
-    network.load_state_dict(fresh.state_dict())
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)

@@ -18,7 +18,12 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from pudm_lib.batches import TrainingImages
-from pudm_lib.checkpoints import load_tensors, save_tensors, without_prefix
+from pudm_lib.checkpoints import (
+    load_tensors,
+    save_tensors,
+    with_prefix,
+    without_prefix,
+)
 from pudm_lib.data import PUSplit, make_split, to_uint8
 from pudm_lib.devices import available_cores, cpu_threads, resolve_device
 from pudm_lib.evaluators import load_evaluator
@@ -30,7 +35,7 @@ from pudm_lib.networks import make_unet
 from pudm_lib.parallel import side_by_side
 from pudm_lib.paths import make_folder, runs_root
 from pudm_lib.sampling import sample
-from pudm_lib.training import HISTORY, train
+from pudm_lib.training import train
 
 __all__ = [
     "Experiment",
@@ -79,6 +84,10 @@ def is_done(experiment: Experiment) -> bool:
     return _result_path(experiment).exists()
 
 
+def _weights_path(experiment: Experiment) -> Path:
+    return folder(experiment) / "model.safetensors"
+
+
 def _result_path(experiment: Experiment) -> Path:
     return folder(experiment) / f"result-{result_key(experiment)}.safetensors"
 
@@ -102,7 +111,8 @@ def run(experiment: Experiment, *, report=None) -> Result:
             if not path.exists():
                 model = _trained(experiment, split, report)
                 images = draw(experiment, model, split)
-                numbers, sensitive = _measured(experiment, images, split, device)
+                evaluator = load_evaluator(experiment.data, device=device)
+                numbers, sensitive = measure(images, split, evaluator)
                 tensors = {"samples": images, "sensitive": sensitive}
                 facts = {
                     "numbers": numbers,
@@ -111,13 +121,13 @@ def run(experiment: Experiment, *, report=None) -> Result:
                 }
                 save_tensors(path, tensors, facts)
     tensors, facts = load_tensors(path)
-    history, training = load_tensors(folder(experiment) / "model.safetensors")
+    trained, training = load_tensors(_weights_path(experiment))
     return Result(
         experiment=experiment,
         numbers=facts["numbers"] | {"train_seconds": training["train_seconds"]},
         samples=tensors["samples"],
         sensitive=tensors["sensitive"],
-        history={name: history[f"history.{name}"] for name in HISTORY},
+        history=without_prefix("history.", trained),
         environment=facts["environment"],
     )
 
@@ -155,7 +165,7 @@ def draw(experiment: Experiment, model: nn.Module, split: PUSplit, **hooks) -> T
 
 def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
     model = make_network(experiment, split)
-    path = folder(experiment) / "model.safetensors"
+    path = _weights_path(experiment)
     checkpoint = folder(experiment) / "checkpoint.safetensors"
     if not path.exists():
         images = TrainingImages(split.x_unlabeled, split.x_sensitive, split.x_normal)
@@ -168,8 +178,8 @@ def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
             checkpoint=checkpoint,
             report=report,
         )
-        tensors = {f"model.{name}": v for name, v in model.state_dict().items()}
-        tensors |= {f"history.{name}": values for name, values in history.items()}
+        tensors = with_prefix("model.", model.state_dict())
+        tensors |= with_prefix("history.", history)
         facts = {
             "experiment": experiment.flat(),
             "train_seconds": time.perf_counter() - start,
@@ -179,11 +189,6 @@ def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
     tensors, _ = load_tensors(path)
     model.load_state_dict(without_prefix("model.", tensors))
     return model.to(resolve_device(experiment.training.device)).eval()
-
-
-def _measured(experiment, images, split, device) -> tuple[dict[str, float], Tensor]:
-    evaluator = load_evaluator(experiment.data, device=device)
-    return measure(images, split, evaluator), evaluator.judge(images)[0]
 
 
 def _locked(path: Path) -> FileLock:
@@ -196,8 +201,7 @@ def run_many(
 ) -> list[Result]:
     """`run` for each, independent trainings side by side, one process each.
 
-    Two one-thread processes on two cores do half as much again as one process with two
-    threads. On a GPU one process at a time uses it fully.
+    On a GPU one process at a time uses it fully.
 
     Args:
         workers: processes; default: cores / threads of the experiments, 1 on a GPU.

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 from tqdm.auto import tqdm
 
+from pudm_lib.messages import one_line
 from pudm_lib.paths import headless
 
 # Sets without an official test part give up this share, drawn once and for all.
@@ -45,8 +46,7 @@ class ImageSource:
 def resize(images: Tensor, *, resolution: int, channels: int) -> Tensor:
     """uint8 (N, C, H, W) -> uint8 (N, channels, resolution, resolution), antialiased.
 
-    The shorter side is cropped to nothing: other aspect ratios are cropped in the
-    middle, never squeezed.
+    Pictures that are not square lose the ends of their longer side; none is squeezed.
     """
     height, width = images.shape[-2:]
     if height != width:
@@ -139,7 +139,3 @@ def decode(file: Path, channels: int | None) -> Tensor:
     return torch.from_numpy(pixels.copy().reshape(*pixels.shape[:2], -1)).permute(
         2, 0, 1
     )
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

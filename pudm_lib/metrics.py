@@ -17,6 +17,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from pudm_lib.data import to_model_range
+from pudm_lib.messages import one_line
 
 # Covariances of more pixels than images mean nothing: larger images are averaged down.
 MAX_PIXEL_SIDE = 16
@@ -118,7 +119,7 @@ def inception_distance(images: Tensor, reference: Tensor) -> float:
         raise RuntimeError(
             "the Inception distance needs the package torch-fidelity and, on first "
             "use, a network to fetch its weights; the Fréchet distances on pixels and "
-            f"on the judge's features need neither ({' '.join(str(error).split())})"
+            f"on the judge's features need neither ({one_line(error)})"
         ) from error
     for x, real in ((reference, True), (images, False)):
         for batch in x.split(100):
@@ -169,8 +170,9 @@ def mean_interval(values) -> tuple[float, tuple[float, float]]:
     return mean, (mean - float(half), mean + float(half))
 
 
-def measure(images: Tensor, split, evaluator) -> dict[str, float]:
-    """All numbers of one set of samples, uint8 (N, C, H, W), against a PU split.
+def measure(images: Tensor, split, evaluator) -> tuple[dict[str, float], Tensor]:
+    """All numbers of one set of samples, uint8 (N, C, H, W), against a PU split; and
+    which samples are sensitive, (N,) bool.
 
     Names: {frechet,kernel}_{pixels,classifier}, the same with "_normal" for only those
     samples that were called normal, and with "_floor" for real normal images, those
@@ -212,4 +214,4 @@ def measure(images: Tensor, split, evaluator) -> dict[str, float]:
             f"kernel_{kind}_sd": deviation,
             f"kernel_{kind}_floor": kernel_distance(real, reference)[0],
         }
-    return result
+    return result, sensitive

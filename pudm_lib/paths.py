@@ -56,15 +56,10 @@ def make_folder(path: Path) -> Path:
     Raises:
         OSError: names the folder and what moves it.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        # Only writing tells: permissions, a full or a read-only disk.
-        tempfile.TemporaryFile(dir=path).close()
-    except OSError as error:
-        raise OSError(
-            f"cannot write in {path}: {error.strerror or error}. Choose another folder "
-            "by PUDM_RUNS or PUDM_FIGURES, or make this one writable"
-        ) from error
+    # Only writing tells: permissions, a full or a read-only disk.
+    handle, probe = _temporary_file(path, "probe")
+    os.close(handle)
+    os.unlink(probe)
     return path
 
 
@@ -75,9 +70,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         OSError: the folder cannot be made or written; names the folder.
     """
     data = content.encode() if isinstance(content, str) else content
-    make_folder(path.parent)
-    # The temporary name is unique, so two writers of one path cannot mix.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+    handle, temporary = _temporary_file(path.parent, path.name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -88,3 +81,16 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _temporary_file(folder: Path, prefix: str) -> tuple[int, str]:
+    """An open file in a folder that is made if need be. Its name is unique, so two
+    writers of one path cannot mix."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.mkstemp(dir=folder, prefix=f"{prefix}.")
+    except OSError as error:
+        raise OSError(
+            f"cannot write in {folder}: {error.strerror or error}. Choose another "
+            "folder by PUDM_RUNS or PUDM_FIGURES, or make this one writable"
+        ) from error

@@ -110,6 +110,12 @@ def error_bars(values, intervals) -> np.ndarray:
     return np.maximum(0, [values - intervals[:, 0], intervals[:, 1] - values])
 
 
+def running_mean(values, width: int = 25) -> np.ndarray:
+    """(n,) -> the means of all stretches of `width` neighbours, (n - width + 1,)."""
+    width = min(width, len(values))
+    return np.convolve(values, np.ones(width) / width, mode="valid")
+
+
 def new_figure(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
     """plt.subplots whose axes are always a flat array."""
     figure, axes = plt.subplots(rows, columns, squeeze=False, **options)

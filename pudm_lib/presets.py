@@ -33,14 +33,19 @@ DIGITS_SIZES = (600, 60, 150)
 SIZE_NAMES = ("num_unlabeled_normal", "num_unlabeled_sensitive", "num_sensitive")
 
 
+def check_preset(preset: str) -> None:
+    """Raise ValueError, naming those there are, for a preset that is not one."""
+    if preset not in PRESETS:
+        raise ValueError(f"preset={preset!r}, must be one of {', '.join(PRESETS)}")
+
+
 def preset_fields(preset: str, dataset: str, normal: str) -> dict[str, Any]:
     """The settings of a preset, flat, by name.
 
     Raises:
         ValueError: unknown preset.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"preset={preset!r}, must be one of {', '.join(PRESETS)}")
+    check_preset(preset)
     sizes = PAPER_SIZES.get(dataset, DIGITS_SIZES)
     common = {
         "dataset": dataset,

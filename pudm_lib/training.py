@@ -38,6 +38,7 @@ from pudm_lib.diffusion import (
     random_generator,
 )
 from pudm_lib.losses import METHODS
+from pudm_lib.messages import one_line
 from pudm_lib.paths import headless
 from pudm_lib.training_settings import TrainingSettings
 
@@ -251,7 +252,7 @@ class _Loop:
         except (RuntimeError, KeyError) as error:
             raise CheckpointError(
                 f"{path} belongs to another model or budget; delete it to start that "
-                f"run from its beginning ({' '.join(str(error).split())})"
+                f"run from its beginning ({one_line(error)})"
             ) from error
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in moments.items():

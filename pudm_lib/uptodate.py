@@ -40,20 +40,20 @@ def is_up_to_date(executed: Path, chapter: Chapter, parameters: Mapping) -> bool
         kept = json.loads(_record(executed).read_text())
     except (OSError, json.JSONDecodeError):
         return False
-    now = {
-        "fingerprint": fingerprint(chapter, parameters),
-        "figures": figures_of(chapter, parameters["preset"]),
-    }
-    return executed.exists() and kept == now
+    return executed.exists() and kept == _state(chapter, parameters)
 
 
 def keep(executed: Path, chapter: Chapter, parameters: Mapping) -> None:
     """Note that `executed` and the figures there are belong to this chapter."""
-    kept = {
+    kept = json.dumps(_state(chapter, parameters), indent=1) + "\n"
+    paths.write_atomically(_record(executed), kept)
+
+
+def _state(chapter: Chapter, parameters: Mapping) -> dict:
+    return {
         "fingerprint": fingerprint(chapter, parameters),
         "figures": figures_of(chapter, parameters["preset"]),
     }
-    paths.write_atomically(_record(executed), json.dumps(kept, indent=1) + "\n")
 
 
 def _record(executed: Path) -> Path:
