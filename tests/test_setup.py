@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 # conda-forge's names where they are not the package's own.
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 # conda needs these to install the book itself.
 CONDA_ONLY = {"python", "pip", "setuptools"}
 
@@ -102,8 +102,8 @@ def test_citation_names_the_three_papers():
     assert papers == [f"arXiv:{number}" for number in numbers]
 
 
-def test_continuous_integration_is_the_two_commands():
+def test_continuous_integration_is_the_three_commands():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111, ".ci/run is not executable"
     commands = [x for x in script.read_text().splitlines() if x.startswith("make")]
-    assert commands == ["make test", "make book"]
+    assert commands == ["make test", "make test-browser", "make book"]
