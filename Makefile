@@ -1,4 +1,5 @@
 # make book    run every chapter headless; make test  run all tests. Both set up .venv.
+# make test-browser  use a chapter's widgets in JupyterLab as a reader does.
 # One chapter, other values: make book ONLY=05 SET="beta=0.2 seeds=[0,1]" PRESET=gpu
 # Chapters in which nothing has changed are not run again, but for AGAIN=1.
 
@@ -11,11 +12,12 @@ AGAIN  ?=
 BIN    := .venv/bin
 READY  := .venv/ready
 COPIES := build/test/nbval
+CHROME := chromium chromium-browser google-chrome
 BOOK    = $(BIN)/python -m pudm_lib book --preset $(PRESET) \
           $(if $(ONLY),--only '$(ONLY)') $(foreach s,$(SET),--set '$(s)') \
           $(if $(AGAIN),--again)
 
-.PHONY: book figures test lab lint pair clean
+.PHONY: book figures test test-browser lab lint pair clean
 
 book: $(READY)
 	$(BOOK)
@@ -26,10 +28,10 @@ figures: $(READY)
 # Tests keep their models and figures under build/test, one thread a process, one after
 # another: side by side they would need more than 3 GiB. nbval has a run of its own: it
 # would be silent about finding nothing beside other tests.
-test: export OMP_NUM_THREADS = 1
-test: export PUDM_HEADLESS = 1
-test: export PUDM_RUNS = $(CURDIR)/build/test/runs
-test: export PUDM_FIGURES = $(CURDIR)/build/test/figures
+test test-browser: export OMP_NUM_THREADS = 1
+test test-browser: export PUDM_HEADLESS = 1
+test test-browser: export PUDM_RUNS = $(CURDIR)/build/test/runs
+test test-browser: export PUDM_FIGURES = $(CURDIR)/build/test/figures
 test: $(READY)
 	$(BIN)/python -m pytest
 	$(BIN)/python -c "from pudm_lib.book import nbval_copies; nbval_copies('$(COPIES)')"
@@ -37,6 +39,18 @@ test: $(READY)
 	    $(COPIES)
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 -q \
 	    tests/golden
+
+# Debian's chromium where there is no browser of its kind yet. Pictures of what was seen
+# are left in build/browser.
+test-browser: $(READY)
+	@for name in $(CHROME); do command -v $$name >/dev/null && exit 0; done; \
+	    echo "installing Debian's package chromium"; \
+	    root=$$(test "$$(id -u)" = 0 || echo sudo); \
+	    { $$root apt-get update -qq && $$root apt-get install -qq -y \
+	        --no-install-recommends chromium >/dev/null; } || { \
+	    echo "error: no $(CHROME), and chromium could not be installed by" \
+	         "apt-get; install one of them and try again" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/browser
 
 lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.default_url=/lab/tree/notebooks

@@ -27,7 +27,7 @@ import torch
 from scipy.stats import norm
 from sklearn.datasets import load_digits
 
-from pudm_lib import diffusion, elbo, figures, plotting, toys
+from pudm_lib import diffusion, elbo, explorers, figures, plotting, toys
 from pudm_lib.presets import check_preset
 
 plotting.use_book_style()
@@ -171,6 +171,14 @@ figures.show_figure(
 # </details>
 #
 # *Caption. One digit under the DDPM schedule; the same noise in every column, only its share grows. The guess never saw this digit, only the others.*
+#
+# **Try it.** The next figure is the third column, with the curve that decides how much of the digit is left. In JupyterLab you can move $t$ and change the schedule below it. Find the index at which you can no longer tell the digit in $x_t$, and the one at which the best guess no longer can. Then switch to the cosine schedule (Nichol and Dhariwal 2021) and look for the same two pictures: they come later, because it keeps more of the digit for longer.
+
+# %%
+explorers.noise_explorer(x0, eps, belief, num_train_timesteps)
+
+# %% [markdown]
+# What decides is the share of variance left, $\bar\alpha_t$, and not the index: at equal $\bar\alpha_t$ the two schedules give the same picture. A schedule only says how many of the $T$ steps are spent at which noise.
 #
 # ## A world where the density is known
 #

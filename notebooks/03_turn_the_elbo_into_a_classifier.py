@@ -26,7 +26,7 @@ import torch
 from matplotlib.ticker import MaxNLocator
 from torch.nn.functional import softplus
 
-from pudm_lib import data, diffusion, experiments, figures, losses, networks, plotting
+from pudm_lib import data, diffusion, experiments, explorers, figures, losses, networks, plotting
 from pudm_lib.presets import check_preset
 from pudm_lib.training import TrainingImages, TrainingSettings, train
 
@@ -679,6 +679,14 @@ figures.show_figure(
 # </details>
 #
 # *Caption. Equation (8) with the mean slope over $S$ at each level, drawn no lower than $10^{-6}$. Dotted: the push that cancels the hidden sensitive images. Slopes are with respect to $\ell$; how far a step moves $\ell$ is the network's business.*
+#
+# **Try it.** The next figure is equation (8) for one image with $\ell = 6$, the chapter's first question, and $\tau = 1$. In JupyterLab you can move both. Lower $\ell$ until all three pushes are alive. Then put $\ell$ back to 6 and wake them by $\tau$ alone: which way must it go, and what does the left panel say about the probability meanwhile? At $\tau = 0.0208$, the thought experiment of $D = 3072$, look for an $\ell$ that a trained model could have and at which the supervised losses are awake.
+
+# %%
+explorers.loss_explorer(n_u=n_u, n_s=n_s, beta=beta, alive_slope=alive_slope)
+
+# %% [markdown]
+# $\ell$ and $\tau$ act through their ratio alone, so a larger $\tau$ wakes the supervised pushes as a smaller $\ell$ does, and the price is a classifier that calls everything normal. At $\tau = 0.0208$ no position of the slider wakes them. The PU push needs no waking.
 #
 # ## One draw is not the mean
 #

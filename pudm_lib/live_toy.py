@@ -21,6 +21,7 @@ from pudm_lib.networks import MLPDenoiser
 from pudm_lib.sampling import SamplingSettings, make_scheduler
 from pudm_lib.training import TrainingImages, TrainingSettings, train
 from pudm_lib.widgets import (
+    DESCRIPTION,
     Control,
     interactive,
     make_control,
@@ -52,6 +53,7 @@ def live_toy(
     betas: tuple[float, ...] = BETAS,
     method: str = "pu_non_negative",
     steps: int = 1200,
+    first_steps: int | None = None,
     seed: int = 0,
 ) -> None:
     """Train the toy at `beta` and show it; then let the reader train it at another.
@@ -62,6 +64,7 @@ def live_toy(
         beta: assumed share of sensitive points in U; of the static figure.
         betas: what the slider offers, in [0, 1) and with `beta` among them.
         steps: training steps; 1,200 take about four seconds on one core.
+        first_steps: of the static figure's training, where fewer have to do.
 
     Raises:
         ValueError: a beta outside [0, 1), or not among `betas`.
@@ -73,7 +76,7 @@ def live_toy(
     if _current is not None:
         _current.stop()
     toy = partial(train_toy, method=method, steps=steps, seed=seed)
-    model = toy(beta, report=lambda step, losses: None)
+    model = toy(beta, steps=first_steps or steps, report=lambda step, losses: None)
     points = draw_points(model, seed)
     show_static(draw_toy(model, points, beta, seed), describe(points, beta))
     if interactive():
@@ -199,7 +202,7 @@ def draw_toy(model: nn.Module, points: Tensor, beta: float, seed: int) -> Figure
         ax.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal")
         ax.set(xticks=(-2, 0, 2), yticks=(-2, 0, 2))
         ax.grid(False)
-    left.legend(loc="upper left", fontsize=8, handletextpad=0.2, borderaxespad=0.1)
+    left.legend(loc="upper left", fontsize=8, frameon=True, handletextpad=0.2)
     return figure
 
 
@@ -216,7 +219,7 @@ class LiveTraining:
         self.train = ipywidgets.Button(description="Train", button_style="primary")
         self.cancel = ipywidgets.Button(description="Cancel", disabled=True)
         self.bar = ipywidgets.IntProgress(
-            max=steps, description="steps", layout={"width": "420px"}
+            max=steps, description="steps", style=DESCRIPTION, layout={"width": "360px"}
         )
         self.line, self.place = ipywidgets.HTML(), ipywidgets.HTML()
         show_words(self.line, "Choose β and press Train: watch the points wander.")
@@ -289,8 +292,10 @@ class LiveTraining:
     def _show(self, model: nn.Module, beta: float, done: str) -> str:
         points = draw_points(model, self.seed)
         self._check()
+        figure = draw_toy(model, points, beta, self.seed)
+        self._check()
         words = describe(points, beta, done)
-        self.place.value = picture(draw_toy(model, points, beta, self.seed), words)
+        self.place.value = picture(figure, words)
         return words
 
     def _check(self) -> None:

@@ -124,17 +124,20 @@ def make_control(control: Control) -> ipywidgets.Widget:
     if isinstance(control.options, Mapping):
         return ipywidgets.ToggleButtons(
             description=control.label,
+            tooltip=control.label,
             options=list(control.options.items()),
             value=start,
             style=DESCRIPTION | {"button_width": "initial"},
+            layout={"width": "max-content"},
         )
     return ipywidgets.SelectionSlider(
         description=control.label,
+        tooltip=f"{control.label}: arrow keys move it",
         options=[(f"{value:.3g}", value) for value in values],
         value=start,
         continuous_update=False,
         style=DESCRIPTION,
-        layout={"width": "420px"},
+        layout={"width": "360px"},
     )
 
 
