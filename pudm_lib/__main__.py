@@ -99,13 +99,24 @@ def _add_settings(parser, names: Sequence[str]) -> None:
         setting = experiments.setting_fields()[name]
         text = setting.metadata.get("help") or f"one of {', '.join(UNETS)}"
         text = text.replace("%", "%%")  # argparse formats it
+        if name == "beta":
+            text += ", or auto: estimated from U and S"
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=setting.type,
+            type=_beta if name == "beta" else setting.type,
             metavar={int: "INT", float: "FLOAT", str: "WORD"}[setting.type],
             default=argparse.SUPPRESS,
             help=f"{text} (default: by preset, laptop {laptop[name]})",
         )
+
+
+def _beta(text: str) -> float | str:
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, must be a number or auto"
+        ) from None
 
 
 def _settings(options) -> dict:
@@ -136,6 +147,9 @@ def _run(options) -> int:
             f"{result.experiment.seed:>4}  {rate:<24}{distances[0]:<22}"
             f"{distances[1]:<22}{seconds:>8}"
         )
+    for e in (result.experiment for result in results):
+        if e.beta_estimate is not None:
+            print(f"{e.seed:>4}  beta={e.training.beta}, from {e.beta_estimate}")
     print(f"judge right on {results[0].numbers['judge_accuracy']:.1%} of test images")
     if options.inception:
         for result in results:

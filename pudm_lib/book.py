@@ -78,6 +78,9 @@ def run_book(
     folder = paths.build_root() / "book"
     for place in (folder, paths.figures_root() / preset):
         paths.make_folder(place)  # refused now rather than after the first hour
+    if publish_after and any("studies" in c.parameters for c in chosen):
+        # What others read from the curated figures is measured before it is published.
+        settings = {"studies": "measured"} | settings
     parameters = {c.name: settings_of(c, preset, settings) for c in chosen}
     fresh = {
         c.name

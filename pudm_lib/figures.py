@@ -114,6 +114,7 @@ def show_figure(
     numbers: Mapping[str, Any],
     claims: Sequence[Mapping] = (),
     device: str = "cpu",
+    loaded: Mapping[str, Any] | None = None,
 ) -> None:
     """Save a figure and its JSON under figures_root()/<preset>/, then display it.
 
@@ -124,6 +125,8 @@ def show_figure(
         numbers: what is drawn.
         claims: made by `claim`.
         device: on which the numbers were made: cpu, cuda or auto.
+        loaded: the record that the numbers were read from, if they were not made now
+            (see `studies.study`): its parameters and environment are theirs.
 
     Raises:
         ValueError: an empty alternative text.
@@ -136,8 +139,8 @@ def show_figure(
         "chapter": chapter,
         "preset": preset,
         "alt": alt,
-        "parameters": plain(dict(parameters)),
-        "environment": environment(device),
+        "parameters": loaded["parameters"] if loaded else plain(dict(parameters)),
+        "environment": loaded["environment"] if loaded else environment(device),
         "numbers": plain(dict(numbers)),
         "claims": [plain(dict(c)) for c in claims],
     }

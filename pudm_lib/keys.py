@@ -86,6 +86,9 @@ def result_key(experiment: Experiment) -> str:
         "training": training_key(experiment),
         "code": code_hash(RESULT_MODULES),
     }
+    if experiment.beta_estimate is not None:
+        # The same model as with that beta given, but its result says where it is from.
+        parts["beta_estimate"] = asdict(experiment.beta_estimate)
     return short_hash(parts)
 
 

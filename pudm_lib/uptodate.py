@@ -11,26 +11,33 @@ from pudm_lib import paths
 from pudm_lib.chapters import Chapter
 from pudm_lib.devices import versions
 from pudm_lib.keys import code_hash, data_stamp
+from pudm_lib.studies import committed_folder
 
 
 def fingerprint(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
-    """Of the cells, the parameters, the library's code, the user's own data, and the
-    versions that numbers depend on."""
+    """Of the cells, the parameters, the library's code, the user's own data, the
+    committed figures that the chapter reads, and the versions that numbers depend on.
+    """
     dataset = str(parameters.get("dataset", chapter.parameters.get("dataset", "")))
     modules = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py")))
+    studies = parameters.get("studies", chapter.parameters.get("studies"))
     parts = {
         "cells": [cell.source for cell in chapter.notebook.cells],
         "parameters": dict(parameters),
         "code": code_hash(modules),
         "data": [str(paths.data_root()), data_stamp(dataset) if dataset else {}],
+        "committed": {},
         "versions": versions(),
     }
+    if studies == "committed":
+        curated = committed_folder(parameters["preset"])
+        parts["committed"] = figures_of(chapter, curated)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def figures_of(chapter: Chapter, preset: str) -> dict[str, str]:
-    """The chapter's figure files and what is in them."""
-    files = (paths.figures_root() / preset).glob(f"{chapter.name[:2]}_*.*")
+def figures_of(chapter: Chapter, folder: Path) -> dict[str, str]:
+    """The chapter's figure files in a folder and what is in them."""
+    files = folder.glob(f"{chapter.name[:2]}_*.*")
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files)}
 
 
@@ -52,7 +59,7 @@ def keep(executed: Path, chapter: Chapter, parameters: Mapping) -> None:
 def _state(chapter: Chapter, parameters: Mapping) -> dict:
     return {
         "fingerprint": fingerprint(chapter, parameters),
-        "figures": figures_of(chapter, parameters["preset"]),
+        "figures": figures_of(chapter, paths.figures_root() / parameters["preset"]),
     }
 
 

@@ -44,7 +44,7 @@ def refused(project, capsys, monkeypatch):
         (("--beta", "1"), ["beta=1.0", "[0, 1)"]),
         (("--beta", "-0.1"), ["beta=-0.1", "[0, 1)"]),
         (("--beta", "nan"), ["beta=nan", "[0, 1)"]),
-        (("--beta", "high"), ["--beta", "'high'", "float"]),
+        (("--beta", "high"), ["--beta", "'high'", "a number or auto"]),
         (("--betta", "0.1"), ["--betta", "--help"]),
         (("--seeds", "-1"), ["seed=-1"]),
         (("--steps", "0"), ["steps=0", ">= 1"]),

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from pudm_lib import keys
-from pudm_lib.checkpoints import CheckpointError
+from pudm_lib import experiment_settings, keys
+from pudm_lib.checkpoints import CheckpointError, load_tensors
+from pudm_lib.data import make_split
 from pudm_lib.evaluators import load_evaluator
+from pudm_lib.experiment_settings import BETA_MULTIPLE
 from pudm_lib.experiments import experiment, folder, is_done, run, run_many
 from pudm_lib.keys import code_hash, result_key, training_key
 from pudm_lib.parallel import side_by_side
 from pudm_lib.presets import PRESETS
+from pudm_lib.priors import Estimate, estimate_beta
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +151,35 @@ def test_every_preset_makes_an_experiment_of_every_set(preset, dataset):
     e = experiment(preset, dataset=dataset)
     assert e.data.dataset == dataset
     assert experiment(preset, **e.flat()) == e
+
+
+def test_an_automatic_beta_is_a_multiple_of_the_estimate_and_is_kept(runs):
+    e = experiment("ci", beta="auto", seed=8)
+    split = make_split(e.data, 8)
+    estimate = estimate_beta(split.x_unlabeled, split.x_sensitive, seed=8)
+    assert e.beta_estimate == estimate
+    assert e.training.beta == round(BETA_MULTIPLE * estimate.value, 4) > 0
+    given = experiment("ci", beta=e.training.beta, seed=8)
+    assert training_key(e) == training_key(given), "one model for both"
+    assert result_key(e) != result_key(given)
+    run(given)
+    run(e)
+    _, facts = load_tensors(folder(e) / f"result-{result_key(e)}.safetensors")
+    kept = facts["experiment"]["beta_estimate"]
+    assert kept["method"] == estimate.method and kept["multiple"] == BETA_MULTIPLE
+    assert [kept["low"], kept["high"]] == [estimate.low, estimate.high]
+
+
+def test_an_automatic_beta_that_cannot_be_is_refused(monkeypatch):
+    def all_of_it(*_, **__):
+        return Estimate(0.9, 0.8, 1.0, "dedpul", 0.9, 660, 150)
+
+    monkeypatch.setattr(experiment_settings, "estimate_beta", all_of_it)
+    with pytest.raises(ValueError, match=r"times the estimate 0\.900 is not below 1"):
+        experiment("ci", beta="auto")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="S must not be larger than U"):
+        experiment("ci", beta="auto", num_unlabeled_normal=40, num_sensitive=150)
 
 
 def test_paper_presets_have_table_1():
