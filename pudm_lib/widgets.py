@@ -128,7 +128,7 @@ def make_control(control: Control) -> ipywidgets.Widget:
             options=list(control.options.items()),
             value=start,
             style=DESCRIPTION | {"button_width": "initial"},
-            layout={"width": "max-content"},
+            layout={"display": "flex", "width": "max-content"},  # beside its label
         )
     return ipywidgets.SelectionSlider(
         description=control.label,

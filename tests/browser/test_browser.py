@@ -134,7 +134,7 @@ def run_all_cells(page: Page) -> None:
     page.get_by_text("(ipykernel) | Idle").wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.wait_for_function(ALL_HAVE_RUN)
+    page.wait_for_function(ALL_HAVE_RUN, timeout=150 * SECOND)
     errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
     assert errors.all_text_contents() == []
 
