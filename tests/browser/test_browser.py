@@ -102,7 +102,7 @@ def lab(notebook, tmp_path):
             yield f"http://127.0.0.1:{port}/lab/tree/{notebook.name}?token={token}"
         finally:
             server.terminate()  # it ends its kernels first
-            server.wait(30)
+            server.wait(60)
 
 
 def wait_for(address: str, server: subprocess.Popen, seconds: float = 60) -> None:
