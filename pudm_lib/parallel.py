@@ -18,7 +18,12 @@ from pudm_lib.paths import headless
 
 
 def side_by_side(
-    function: Callable[..., Any], items: Sequence[Any], *, workers: int, total: int
+    function: Callable[..., Any],
+    items: Sequence[Any],
+    *,
+    workers: int,
+    total: int,
+    what: str = "models",
 ) -> None:
     """function(item, report=...) for each item; report takes the
     steps done so far and what the bar should say of them.
@@ -27,6 +32,7 @@ def side_by_side(
         function: of a module's top level, so that a new process finds it.
         workers: processes at a time, >= 1.
         total: steps of all items, for the bar.
+        what: the items, in the bar's words.
 
     Raises:
         What `function` raises, for the first item that fails; what others have done by
@@ -35,7 +41,7 @@ def side_by_side(
     # Not fork: a copy of a process with torch's threads in it can hang.
     context = multiprocessing.get_context("spawn")
     steps = context.Queue()
-    bar = tqdm(total=total, desc=f"{len(items)} models", disable=headless())
+    bar = tqdm(total=total, desc=f"{len(items)} {what}", disable=headless())
     workers = min(workers, len(items))
     pool = ProcessPoolExecutor(workers, context, _start_worker, (steps,))
     done = [0] * len(items)

@@ -9,6 +9,7 @@ of beta comes out too low.
 import logging
 
 import numpy as np
+import torch
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import euclidean_distances
@@ -43,16 +44,16 @@ def as_features(name: str, x: Tensor | np.ndarray) -> np.ndarray:
     Raises:
         ValueError: another shape, no image, or values that are not finite.
     """
-    shape = tuple(x.shape)
-    images = isinstance(x, Tensor) and not x.is_floating_point() and x.ndim == 4
-    if not images and len(shape) != 2:
+    x = x.detach().cpu() if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
+    images = x.ndim == 4 and x.dtype == torch.uint8
+    if not images and x.ndim != 2:
         raise ValueError(
-            f"{name} has shape {shape}, must be (N, C, H, W) uint8 images or (N, D) "
-            "features"
+            f"{name} is {x.dtype} of shape {tuple(x.shape)}, must be uint8 images "
+            "(N, C, H, W) or features (N, D)"
         )
     if len(x) == 0:
         raise ValueError(f"{name} is empty: there is nothing to estimate from")
-    features = np.asarray(pixel_features(x) if images else x, dtype=np.float64)
+    features = (pixel_features(x) if images else x).double().numpy()
     if not np.isfinite(features).all():
         bad = int((~np.isfinite(features)).sum())
         raise ValueError(f"{name} holds {bad} values that are NaN or infinite")
