@@ -95,7 +95,8 @@ def penalised_l1(
 ) -> float:
     """argmin over beta of mean_l max(0, b_l)^2 / penalty - beta + 1 with
     b_l = beta mean_S phi_l - mean_U phi_l (penL1; du Plessis, Niu and Sugiyama 2015):
-    as large a beta as costs little mass of beta p_S above p_U.
+    as large a beta as costs little mass of beta p_S above p_U. Too high for scores that
+    pile up in a spike narrower than the kernels.
 
     Args:
         width: of the Gaussian kernels phi_l, in deviations of all scores.
