@@ -746,7 +746,7 @@ show_figure(
 # **Predict, then train.** The figure is trained with the true share, $\beta = 1/11$. In JupyterLab, choose another $\beta$ and press *Train*. At 0, is there a hole in the middle all the same? At 0.3 or 0.5, what happens to the blobs that nobody labelled?
 
 # %%
-live_toy(steps=600 if preset == "ci" else 1200)
+live_toy()
 
 # %% [markdown]
 # <details><summary>Answer</summary>
