@@ -1,0 +1,240 @@
+"""How good a detector is, and which one to take: exact ROC curves, intervals, and rules
+chosen on a validation split (Ma et al. 2023, eq. 8 and section 4.2).
+
+Scores are two arrays, of real and of generated images; generated is the positive class.
+Larger means generated once a rule's sign is applied.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import roc_curve
+
+# Scores of real and of generated images: (N,), (M,).
+Scores = tuple[np.ndarray, np.ndarray]
+
+BOOTSTRAP_BATCH = 50  # resamples at once, a bound on memory
+
+
+def as_scores(real, generated) -> Scores:
+    """Both as float64 arrays.
+
+    Raises:
+        ValueError: a class without images, or a score that is not a number.
+    """
+    both = np.asarray(real, float), np.asarray(generated, float)
+    for name, scores in zip(("real", "generated"), both, strict=True):
+        if scores.ndim != 1 or len(scores) == 0:
+            raise ValueError(
+                f"{name} scores of shape {scores.shape}: at least one image of each "
+                "class is needed"
+            )
+        if np.isnan(scores).any():
+            raise ValueError(f"{np.isnan(scores).sum()} {name} scores are not numbers")
+    return both
+
+
+def roc(real, generated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(false positive rates, true positive rates, thresholds) at every score."""
+    real, generated = as_scores(real, generated)
+    labels = np.repeat([0, 1], [len(real), len(generated)])
+    scores = np.concatenate([real, generated])
+    return roc_curve(labels, scores, drop_intermediate=False)
+
+
+def auc(real, generated, axis: int = -1) -> np.ndarray:
+    """The share of pairs in which the generated image has the larger score, ties
+    counting half (Mann and Whitney): the area under the exact ROC.
+
+    Args:
+        real, generated: (..., N), (..., M), with the same leading sizes.
+    """
+    real, generated = (np.moveaxis(np.asarray(s), axis, -1) for s in (real, generated))
+    n, m = real.shape[-1], generated.shape[-1]
+    ranks = stats.rankdata(np.concatenate([real, generated], -1), axis=-1)
+    return (ranks[..., n:].sum(-1) - m * (m + 1) / 2) / (n * m)
+
+
+def mean_auc(models: Sequence[Scores]) -> float:
+    """The mean over models."""
+    return float(np.mean([auc(*as_scores(*scores)) for scores in models]))
+
+
+def mean_auc_interval(
+    models: Sequence[Scores],
+    others: Sequence[Scores] | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Bootstrap interval of the mean AUC over models, or of how much larger it is than
+    the others'.
+
+    Images are drawn again and again from those there are. Real image i is taken to be
+    the same one for all models, so it is drawn for all at once: three models judged on
+    142 real images do not make 426. The models stay as they are: their own luck is not
+    in the interval.
+
+    Args:
+        models: one pair of scores for each model, all with the same number of real
+            images.
+        others: a second detector's scores of the same images, for the difference.
+    """
+    models = [as_scores(*scores) for scores in models]
+    others = None if others is None else [as_scores(*scores) for scores in others]
+    if len({len(real) for real, _ in models}) > 1:
+        raise ValueError(
+            f"{[len(real) for real, _ in models]} real images: must be the same ones "
+            "for every model"
+        )
+    if others is not None and [tuple(map(len, s)) for s in others] != [
+        tuple(map(len, s)) for s in models
+    ]:
+        raise ValueError("the two detectors' scores are not of the same images")
+
+    def statistic(real, *generated, axis=-1):
+        def mean(detector):
+            values = [
+                auc(r[real], g[drawn])
+                for (r, g), drawn in zip(detector, generated, strict=True)
+            ]
+            return np.mean(values, axis=0)
+
+        return mean(models) if others is None else mean(models) - mean(others)
+
+    indices = [np.arange(len(models[0][0])), *(np.arange(len(g)) for _, g in models)]
+    result = stats.bootstrap(
+        indices,
+        statistic,
+        n_resamples=resamples,
+        batch=BOOTSTRAP_BATCH,
+        vectorized=True,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def auc_interval(real, generated, **options) -> tuple[float, float]:
+    """Bootstrap interval of one AUC; options as `mean_auc_interval` takes them."""
+    return mean_auc_interval([(real, generated)], **options)
+
+
+def tpr_at_fpr(real, generated, fpr: float) -> float:
+    """The largest share of generated images found while at most a share `fpr` of the
+    real ones is accused: a point of the exact ROC, never one beyond the target.
+
+    Raises:
+        ValueError: fewer real images than one false alarm at that rate needs.
+    """
+    if not 0 < fpr <= 1:
+        raise ValueError(f"fpr={fpr}, must be in (0, 1]")
+    real, generated = as_scores(real, generated)
+    # 1 / 0.001 is a hair above 1000 in floating point.
+    needed = math.ceil(1 / fpr - 1e-6)
+    if len(real) < needed:
+        raise ValueError(
+            f"{len(real)} real images cannot measure a false positive rate of {fpr}: "
+            f"it needs at least {needed}"
+        )
+    false_rates, true_rates, _ = roc(real, generated)
+    return float(true_rates[false_rates <= fpr + 1e-12].max())
+
+
+def best_threshold(real, generated) -> float:
+    """The threshold of the best accuracy, both classes weighing the same; a score at
+    or above it means generated. For a validation split."""
+    false_rates, true_rates, thresholds = roc(real, generated)
+    return float(thresholds[np.argmax(true_rates - false_rates)])
+
+
+def accuracy(real, generated, threshold: float) -> float:
+    """Share of right answers, both classes weighing the same."""
+    real, generated = as_scores(real, generated)
+    return float(((real < threshold).mean() + (generated >= threshold).mean()) / 2)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A detector's choice, made on a validation split.
+
+    key: of the candidate, such as (step_size, t_se).
+    sign: +1 where a larger score means generated, -1 where a smaller one does (eq. 8).
+    threshold: on sign * score.
+    validation_auc: of the chosen candidate with its sign; too good, being the best of
+        many.
+    """
+
+    key: Hashable
+    sign: int
+    threshold: float
+    validation_auc: float
+
+    def apply(self, scores: Mapping[Hashable, Scores]) -> Scores:
+        """The chosen candidate's scores with the rule's sign."""
+        real, generated = as_scores(*scores[self.key])
+        return self.sign * real, self.sign * generated
+
+
+def choose_rule(validation: Mapping[Hashable, Scores]) -> Rule:
+    """The candidate whose AUC is farthest from 0.5, with its sign and threshold.
+
+    Only a validation split may be given: max(AUC, 1 - AUC) of a test split is above
+    0.5 for any detector, a useless one too.
+
+    Args:
+        validation: scores of each candidate.
+    """
+    if not validation:
+        raise ValueError("no candidates to choose from")
+    areas = {key: float(auc(*as_scores(*s))) for key, s in validation.items()}
+    key = max(areas, key=lambda k: abs(areas[k] - 0.5))
+    sign = 1 if areas[key] >= 0.5 else -1
+    real, generated = (sign * scores for scores in as_scores(*validation[key]))
+    return Rule(
+        key=key,
+        sign=sign,
+        threshold=best_threshold(real, generated),
+        validation_auc=max(areas[key], 1 - areas[key]),
+    )
+
+
+def summary(rule: Rule, test: Mapping[Hashable, Scores], fprs=(0.01,)) -> dict:
+    """A rule's numbers on a test split: auc, its interval, accuracy at the validation
+    threshold, and tpr_at_<fpr> for every rate the split can measure."""
+    real, generated = rule.apply(test)
+    low, high = auc_interval(real, generated)
+    numbers = {
+        "auc": float(auc(real, generated)),
+        "auc_low": low,
+        "auc_high": high,
+        "accuracy": accuracy(real, generated, rule.threshold),
+    }
+    for fpr in fprs:
+        if len(real) * fpr >= 1 - 1e-6:
+            numbers[f"tpr_at_{fpr}"] = tpr_at_fpr(real, generated, fpr)
+    return numbers
+
+
+def split_indices(count: int, shares: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Disjoint random parts of 0 .. count - 1, in the given shares.
+
+    Raises:
+        ValueError: shares that do not add up to at most 1, or a part left empty.
+    """
+    if min(shares) <= 0 or sum(shares) > 1 + 1e-9:
+        raise ValueError(f"shares={list(shares)}, must be > 0 and add up to at most 1")
+    ends = np.round(np.cumsum([0, *shares]) * count).astype(int)
+    order = np.random.default_rng(seed).permutation(count)
+    parts = [order[a:b] for a, b in pairwise(ends)]
+    if min(map(len, parts)) == 0:
+        raise ValueError(
+            f"{count} images in shares {list(shares)} leave a part without any"
+        )
+    return parts
