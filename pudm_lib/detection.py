@@ -116,14 +116,11 @@ def check_t_se(t_se: Sequence[int], step_size: int, num_train_timesteps: int) ->
         raise ValueError("t_se is empty; give at least one step, or None for all")
 
 
-def in_model_range(images: Tensor) -> Tensor:
-    """uint8 0 .. 255, or floats in [-1, 1], -> floats in [-1, 1].
-
-    Raises:
-        ValueError: floats that leave [-1, 1], or that look like [0, 1].
-    """
-    if images.dtype == torch.uint8:
-        return to_model_range(images)
+def check_range(images: Tensor) -> None:
+    """Raise ValueError unless images are uint8 or floats in [-1, 1]; floats that look
+    like [0, 1] are refused as well."""
+    if images.dtype == torch.uint8 or images.numel() == 0:
+        return
     low, high = images.min().item(), images.max().item()
     # Written as "not inside", so that NaN is refused as well.
     if not (-1.0001 <= low and high <= 1.0001):
@@ -135,7 +132,6 @@ def in_model_range(images: Tensor) -> Tensor:
             f"images from {low:.3g} to {high:.3g} have nothing below 0: they look "
             "like [0, 1], but must be uint8 or floats in [-1, 1]"
         )
-    return images
 
 
 def check_size(model: nn.Module, x: Tensor) -> None:
@@ -182,7 +178,7 @@ def over_batches(
         raise ValueError(f"batch_size={batch_size}, must be >= 1")
     if encode is None:
         check_size(model, images)
-    in_model_range(images)  # the whole set, not what one batch happens to hold
+    check_range(images)  # of the whole set: one batch may happen to have no black
     weight = next(model.parameters())
     parts = []
     bar = tqdm(total=len(images), desc=description, disable=headless())

@@ -182,9 +182,9 @@ def pixel_statistics(images: Tensor) -> np.ndarray:
     return torch.stack(columns, 1).numpy()
 
 
-def log_errors(errors: Tensor) -> np.ndarray:
+def log_errors(errors) -> np.ndarray:
     """t-errors (K, N) -> (N, K) logarithms: what the multi-step score looks at."""
-    return errors.clamp(min=SMALLEST_ERROR).log().T.double().numpy()
+    return np.log(np.maximum(np.asarray(errors, float), SMALLEST_ERROR)).T
 
 
 def fit_logistic(real: np.ndarray, generated: np.ndarray, *, strength=0.1) -> Pipeline:
