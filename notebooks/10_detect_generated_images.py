@@ -35,6 +35,7 @@ from pudm_lib.detection_metrics import (
     mean_auc,
     mean_auc_interval,
     split_indices,
+    summary,
 )
 from pudm_lib.devices import resolve_device
 from pudm_lib.evaluators import load_evaluator
@@ -464,11 +465,11 @@ for t, (area, (low, high), right, rate) in table_1.items():
 # %%
 rules = [choose_rule(v) for v in validation]
 stat = [rule.apply(t) for rule, t in zip(rules, test, strict=True)]
-for seed, rule, pair in zip(seeds, rules, stat, strict=True):
-    low, high = auc_interval(*pair)
+for seed, rule, t in zip(seeds, rules, test, strict=True):
+    numbers = summary(rule, t)
     print(
         f"seed {seed}: step size {rule.key[0]}, T_SE {rule.key[1]}, sign {rule.sign:+d}: validation "
-        f"{rule.validation_auc:.3f}, test {auc(*pair):.3f} [{low:.3f}, {high:.3f}]"
+        f"{rule.validation_auc:.3f}, test " + ", ".join(f"{k} {v:.3f}" for k, v in numbers.items())
     )
 
 
@@ -552,8 +553,8 @@ for name, a, b in (
     ("generated against training", members, generated),
     ("training against held-out", [real] * len(seeds), members),
 ):
-    swept = [sweep(m, x, y, [PAPER_STEP]) for m, x, y in zip(models, a, b, strict=True)]
-    against[name] = np.mean([curve(s) for s in swept], axis=0)
+    scored = [sweep(m, x, y, [PAPER_STEP]) for m, x, y in zip(models, a, b, strict=True)]
+    against[name] = np.mean([curve(s) for s in scored], axis=0)
 
 
 # %%

@@ -6,8 +6,9 @@ Larger means generated once a rule's sign is applied.
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -126,6 +127,28 @@ def auc_interval(real, generated, **options) -> tuple[float, float]:
     return mean_auc_interval([(real, generated)], **options)
 
 
+def interval_of(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    real,
+    generated,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 500,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Bootstrap interval of a number statistic(real, generated), such as a TPR."""
+    result = stats.bootstrap(
+        as_scores(real, generated),
+        statistic,
+        n_resamples=resamples,
+        vectorized=False,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
 def tpr_at_fpr(real, generated, fpr: float) -> float:
     """The largest share of generated images found while at most a share `fpr` of the
     real ones is accused: a point of the exact ROC, never one beyond the target.
@@ -206,8 +229,9 @@ def choose_rule(validation: Mapping[Hashable, Scores]) -> Rule:
 
 
 def summary(rule: Rule, test: Mapping[Hashable, Scores], fprs=(0.01,)) -> dict:
-    """A rule's numbers on a test split: auc, its interval, accuracy at the validation
-    threshold, and tpr_at_<fpr> for every rate the split can measure."""
+    """A rule's numbers on a test split: auc, accuracy at the validation threshold, and
+    tpr_at_<fpr> for every rate the split can measure; _low and _high are 95 % bootstrap
+    intervals."""
     real, generated = rule.apply(test)
     low, high = auc_interval(real, generated)
     numbers = {
@@ -218,7 +242,12 @@ def summary(rule: Rule, test: Mapping[Hashable, Scores], fprs=(0.01,)) -> dict:
     }
     for fpr in fprs:
         if len(real) * fpr >= 1 - 1e-6:
-            numbers[f"tpr_at_{fpr}"] = tpr_at_fpr(real, generated, fpr)
+            low, high = interval_of(partial(tpr_at_fpr, fpr=fpr), real, generated)
+            numbers |= {
+                f"tpr_at_{fpr}": tpr_at_fpr(real, generated, fpr),
+                f"tpr_at_{fpr}_low": low,
+                f"tpr_at_{fpr}_high": high,
+            }
     return numbers
 
 
