@@ -50,6 +50,7 @@ def test_tpr_at_fpr_by_hand_and_never_beyond_the_target():
     # A tie with the highest real image cannot be had without accusing it.
     assert tpr_at_fpr(real, np.array([9.0, 1.0]), 0.1) == 0.5
     assert tpr_at_fpr(np.append(real, 9.0), np.array([9.0, 1.0]), 0.1) == 0.0
+    assert tpr_at_fpr(np.arange(100.0), np.array([98.5, 97.5]), 0.01) == 0.5
     for fpr, needed in ((0.01, 100), (0.001, 1000)):
         with pytest.raises(ValueError, match=f"10 real images .* at least {needed}"):
             tpr_at_fpr(real, generated, fpr)
@@ -111,6 +112,7 @@ def test_a_rule_is_chosen_by_validation_alone():
     rule = choose_rule(validation)
     assert (rule.key, rule.sign) == (330, -1)
     assert rule.validation_auc == pytest.approx(1 - auc(*validation[330]))
+    assert choose_rule({165: scores(1.5)}).sign == 1
     # The other way round in the test: the sign stays, and the AUC falls below 0.5.
     test = {330: scores(1.5, seed=3)}
     numbers = summary(rule, test, fprs=(0.1, 0.01))
