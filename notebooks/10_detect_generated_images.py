@@ -13,7 +13,7 @@
 #
 # | | |
 # |---|---|
-# | **You will do** | take the deterministic step up and back by hand, score real and generated digits with it, catch three detectors that look perfect and see something else, and compare what is left with baselines on images held out for the test |
+# | **You will do** | take the deterministic step up and back by hand, score real and generated digits with it, catch three detectors that look excellent and see something else, and compare what is left with baselines on images held out for the test |
 # | **You will learn** | SeDID's error and its two forms; how grey levels, augmentation and a crop pass for detection; how to choose a sign, a step and a threshold without looking at the test; membership against generation |
 # | **You need** | chapters 01, 02 and 05; no GPU, no download |
 # | **Time** | `ci` seconds · `laptop` 3-4 minutes on two cores once chapters 02 and 05 have run, some 10 more before that · `gpu` and `paper` as long as their models take |
@@ -224,7 +224,7 @@ show_figure(
 #
 # At low noise the error sits on the strokes, at high noise on the border, where digits are nearly always black. The means of real and generated images differ, and not in one direction: compare them at 330 and at 660. Single images differ from each other much more than that. Can the difference be used, and is it generation that we see?
 #
-# ## Three perfect detectors that detect something else
+# ## Three good detectors of something else
 #
 # The area under the ROC curve (AUC) is the share of pairs, one real and one generated image, in which the generated one has the larger score; 0.5 is a coin. With the paper's sign the score is $-E$.
 #
@@ -302,6 +302,8 @@ def pixel_auc(real_images, generated_images):
 formats = {
     f"real {levels} levels, generated 256": (real, drawn[0]),
     "real as JPEG, other real ones": (jpeg(real[::2]), real[1::2]),
+    "augmentation left in": (real, augmented_samples),
+    "crop left in": (real, left_in["crop left in"][1]),
     "both as JPEG": (jpeg(real), jpeg(drawn[0])),
     f"both {levels} levels": (real, generated[0]),
 }
@@ -321,14 +323,14 @@ axes[0].axhline(0.5, color=GREY, linewidth=1)
 axes[0].set(xlabel="T_SE", ylabel="AUC with the paper's sign", ylim=(-0.03, 1.03), xticks=steps_up)
 axes[0].set_title("SeDID sees the augmentation and the crop")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
-axes[1].barh(list(pixel_areas), list(pixel_areas.values()), color=[ORANGE] * 2 + [BLUE] * 2)
+axes[1].barh(list(pixel_areas), list(pixel_areas.values()), color=[ORANGE] * 4 + [BLUE] * 2)
 axes[1].axvline(0.5, color=GREY, linewidth=1)
 axes[1].set(xlabel="AUC", xlim=(0, 1))
 axes[1].invert_yaxis()
 axes[1].set_title("Pixel statistics, no model in them")
 
 # %%
-before, _, _, after = pixel_areas.values()
+before, *_, after = pixel_areas.values()
 key = rules["augmentation left in"].key
 fall = tested["augmentation left in"] - float(
     auc(
@@ -367,7 +369,7 @@ show_figure(
 #
 # <details><summary>Answer</summary>
 #
-# The format, because it is what they count: the grey levels without an error, and JPEG by its traces. They would find the crop as well (black all around). Augmentation is the subtle one, since each sample is a plausible digit. The error finds it because the samples are softer than real digits and placed otherwise.
+# All of them. The grey levels and JPEG are what they count, the crop leaves black all around, and even the augmented model gives itself away: its samples are softer than real digits. A score that is no better than eight plain numbers has not shown that it sees generation. Try them first.
 #
 # </details>
 #
@@ -633,7 +635,7 @@ show_figure(
 #
 # ## Against baselines
 #
-# The same images, halves and measures for all. Scores that need no training choose their noise level and sign on the validation half; those that learn are fitted there. Three of them never touch the diffusion model.
+# The same images, halves and measures for all. Scores that need no training choose their noise level and sign on the validation half; those that learn are fitted there. Two of them never touch the diffusion model.
 #
 # | detector | what it looks at |
 # |---|---|
@@ -809,7 +811,7 @@ print(f"black pixels: real {shares[0]:.3f}, generated {shares[1]:.3f} of an imag
 print(f"AUC of that alone {mean_auc([(-r, -g) for r, g in black]):.3f}")
 
 # %% [markdown]
-# The paper around a digit is exactly 0 in a scan and *nearly* 0 in a sample; a faint haze crosses to the next grey level here and there. That is a trace of generation, and a true one. It is also the first thing that a rounding, a rescaling or a better sampler takes away. So two questions: how much is left when both kinds have coarser grey levels and the detectors are made anew for them? And what does a detector that was made for one pipe do in another?
+# Around a digit a real image is exactly 0 (its pixels count the ink in blocks of a scan) and a sample *nearly* 0; a faint haze crosses to the next grey level here and there. That is a trace of generation, and a true one. It is also the first thing that a rounding, a rescaling or a better sampler takes away. So two questions: how much is left when both kinds have coarser grey levels and the detectors are made anew for them? And what does a detector that was made for one pipe do in another?
 
 
 # %%
@@ -990,7 +992,7 @@ show_figure(
 #
 # <details><summary>Answer</summary>
 #
-# Left: hardly at all. Images of other seeds and other methods are found as well as the model's own, and those of the Gaussian better, although no diffusion model drew them. So the score does not say "I made this". It says "this is not quite a scanned digit". Right: training against sensitive images does not hide a model's samples; those of PU are found a little more often, if anything.
+# Left: hardly at all. Images of other seeds and other methods are found as well as the model's own, and those of the Gaussian better, although no diffusion model drew them. So the score does not say "I made this". It says "this is not quite a real digit". Right: training against sensitive images does not hide a model's samples; those of PU are found a little more often, if anything.
 #
 # </details>
 #
@@ -1025,7 +1027,7 @@ except ValueError as error:
 # %% [markdown]
 # ## Limits
 #
-# - The detector needs the generator's weights, or those of a model near to it.
+# - SeDID needs the generator's weights, or those of a model near to it.
 # - Three models, one set of 8×8 digits, and half of the held-out ones for testing. The intervals hold the luck of the images, not of training; the dots show some of that.
 # - The networks learn from as many images as half of the held-out digits; the paper's had 10,000. They overfit here.
 # - Only what was tried is excluded: grey levels, classes, augmentation, format. Haze was not on the list until pixel statistics found it, and nothing says that it is the last.
@@ -1116,9 +1118,9 @@ except ValueError as error:
 # ## What we learnt
 #
 # - SeDID's error is one deterministic step up and back; all steps of one size cost one evaluation more than there are steps.
-# - Augmentation, a crop and grey levels each give a nearly perfect detector of something else.
+# - Augmentation, a crop, grey levels and JPEG each give a nearly perfect detector of something else, to the model's error or to eight plain numbers about pixels.
 # - With them removed the error still sees part of the samples, with a sign that depends on the noise level; several steps together see more than one.
-# - Eight numbers about pixels see more than any of these on digits this small, and a change that nobody would notice moves them all. A detector's number belongs to its pipe, its model and its images.
+# - Eight numbers about pixels see more than any of these on digits this small, and coarser grey levels, noise, JPEG or blur move them all. A detector's number belongs to its pipe, its model and its images.
 #
 # **References**
 #
