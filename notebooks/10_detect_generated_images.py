@@ -508,6 +508,22 @@ show_figure(
 # %% [markdown]
 # *Caption. The step that the rule chose for the first model; filled: real, outline: generated.*
 #
+# **Try it.** The same figure again, this time with controls below it in JupyterLab: move the step size and $T_{SE}$. Where do the histograms change sides?
+
+# %%
+from pudm_lib.widgets import Control, explore
+
+explore(
+    draw_scores,
+    alt=lambda step_size, level: (
+        "Histograms of the t-errors of real and of generated images, "
+        f"step size {step_size}, T_SE nearest to {level}."
+    ),
+    step_size=Control("step size", step_sizes, at_first[0]),
+    level=Control("T_SE near", sorted({*range(50, 1000, 50), at_first[1]}), at_first[1]),
+)
+
+# %% [markdown]
 # One number tells the two apart in part. There are many numbers: every $T_{SE}$ of every $\delta$. A **multi-step score**, also the paper's future work, is a logistic regression on the logarithms of them all, fitted on the validation half. **Predict.** Better than the best single step, or lost in the noise of so few images?
 
 
