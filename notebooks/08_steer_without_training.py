@@ -20,6 +20,7 @@
 
 # %%
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import torch
@@ -61,11 +62,12 @@ window_last = 480  # last time step at which steering acts
 num_samples = 0  # images drawn from each model for the claims, 0: the preset's
 sweep_samples = 400  # images drawn for each point of a sweep
 num_points = 1000  # points drawn from each toy world
+repetitions = 5  # of the toys' tests and estimates, with fresh points
 
 # %%
 quick = preset == "ci"
 if quick:
-    sweep_samples, num_points = 24, 100
+    sweep_samples, num_points, repetitions = 24, 50, 1
 settings = {"dataset": dataset, "normal": normal}
 settings |= {"num_samples": num_samples} if num_samples else {}
 plain_runs = [experiment(preset, **settings, method="unsupervised", seed=s) for s in seeds]
@@ -147,7 +149,7 @@ worst = max(theorem_error(worlds, t) for worlds in (line, toys.pu_toy()) for t i
 print(f"largest error of (2) in float64, two worlds, five noise levels: {worst:.1e}")
 
 # %%
-t = 200
+t = 100
 grid = torch.linspace(-2, 2, 401, dtype=torch.float64)[:, None]
 p_data, hook = exact_parts(*line)
 e_data = p_data.posterior_mean(grid, alphas_cumprod[t])
@@ -165,21 +167,21 @@ axes[0].plot(grid[::20], hook(e_data, grid, t)[::20], "o", color=plotting.NORMAL
 axes[0].set(xlabel="$x_t$", ylabel="prediction of x", title="The theorem lies on the truth")
 axes[0].legend()
 axes[1].plot(grid, odds, color=plotting.BLACK)
-axes[1].set(xlabel="$x_t$", ylabel="odds of unsafe, $\\beta^*$", yscale="log", ylim=(1e-4, 1e6))
-axes[1].set_title("Its weight spans many orders")
+axes[1].set(xlabel="$x_t$", ylabel="odds of unsafe, $\\beta^*$", yscale="log")
+axes[1].set_title("Its weight, the odds of unsafe")
 
 # %%
 figures.show_figure(
     figure,
     "08_theorem",
-    alt="Left: three curves against x_t, the means of all, of unsafe and of safe points; dots computed by the theorem lie on the curve of the safe ones. Right: the odds on a logarithmic axis, from below one in a thousand to far above a thousand.",
+    alt="Left: three curves against x_t, the means of all, of unsafe and of safe points; dots computed by the theorem lie on the curve of the safe ones. Right: the odds against x_t on a logarithmic axis; they change by orders of magnitude.",
     numbers={"t": t, "largest_error": worst},
     claims=theorem_claims,
     **chapter,
 )
 
 # %% [markdown]
-# *Caption. One noise level (t = 200) of a world on the line with a share of 0.3 unsafe points. Dots: the hook's output on the exact $E_{\text{data}}$.*
+# *Caption. One noise level (t = 100) of a world on the line with a share of 0.3 unsafe points. Dots: the hook's output on the exact $E_{\text{data}}$.*
 #
 # <details><summary>Answer</summary>
 #
@@ -191,49 +193,66 @@ figures.show_figure(
 #
 # A hook that is right at every step should turn a sampler of $p_{\text{data}}$ into one of $p_{\text{safe}}$. The energy test compares its points with points of $p_{\text{safe}}$. A test that finds no difference says something only if it *can* find one, so the plain sampler's points go through it as well.
 #
+# For a right sampler one p-value in twenty is below 0.05. So the test is repeated with fresh points, and the smallest p-value is held against 0.05 divided by the number of repetitions. There is a sharper check too: the steered sampler should give, point by point, what a sampler with the safe law's own exact denoiser gives from the same noise.
+#
 # **Predict.** Two unsafe blobs: one alone in the middle, one that overlaps a safe blob. What becomes of the safe blob?
 
 # %%
 worlds = toys.pu_toy()
 p_data, hook = exact_parts(*worlds)
 plan = sampling.SamplingSettings(
-    num_inference_steps=250, num_samples=num_points, sampling_batch=num_points
+    num_inference_steps=50 if quick else 250, num_samples=num_points, sampling_batch=num_points
 )
-model = toys.ExactDenoiser(p_data, alphas_cumprod)
-truth = worlds[0].sample(num_points, diffusion.random_generator(0, 1))
-drawn, p_values = {}, {}
-for name, steering in (("plain", None), ("exact Safe Denoiser", hook)):
-    drawn[name] = sampling.sample(
-        model, plan, shape=(2,), seed=0, clip=None, denoised_hook=steering
-    )
-    _, p_values[name] = energy_test(drawn[name], truth, diffusion.random_generator(0, 2))
-print({name: round(p, 3) for name, p in p_values.items()})
+model, safe_model = (toys.ExactDenoiser(p, alphas_cumprod) for p in (p_data, worlds[0]))
+
+
+def drawn_by(model, hook, seed):
+    return sampling.sample(model, plan, shape=(2,), seed=seed, clip=None, denoised_hook=hook)
+
+
+def p_value(points, seed):
+    """Of the energy test against fresh points of the safe law."""
+    truth = worlds[0].sample(num_points, diffusion.random_generator(seed, 1))
+    return energy_test(points, truth, diffusion.random_generator(seed, 2))[1]
+
+
+plain_points = [drawn_by(model, None, seed) for seed in range(repetitions)]
+safe_points = [drawn_by(model, hook, seed) for seed in range(repetitions)]
+direct = drawn_by(safe_model, None, 0)
+p_plain, p_safe = (
+    [p_value(points, seed) for seed, points in enumerate(each)]
+    for each in (plain_points, safe_points)
+)
+path_error = (safe_points[0] - direct).abs().max().item()
+print(f"p-values: plain {np.round(p_plain, 3)}, steered {np.round(p_safe, 3)}")
+print(f"steered against the safe law's own sampler, same noise: {path_error:.1e} apart")
 
 # %%
 law_claims = [
-    figures.claim("energy test: exactly steered points against the safe law, p", p_values["exact Safe Denoiser"], at_least=0.05),
-    figures.claim("the same test at the same size rejects the plain sampler, p", p_values["plain"], at_most=0.01),
+    figures.claim(f"energy test: smallest p of {repetitions}, exactly steered points against the safe law", min(p_safe), at_least=0.05 / repetitions),
+    figures.claim("the same test at the same size rejects the plain sampler: largest p", max(p_plain), at_most=0.05 / repetitions),
+    figures.claim("same noise: largest distance to the safe law's own sampler", path_error, at_most=1e-3),
 ]  # fmt: skip
 claims += law_claims
+truth = worlds[0].sample(num_points, diffusion.random_generator(0, 1))
+clouds = {"the safe law": truth, "plain": plain_points[0], "exact Safe Denoiser": safe_points[0]}
+labels = ("", f"p at most {max(p_plain):.3f}", f"p at least {min(p_safe):.3f}")
 figure, axes = plotting.new_figure(1, 3, figsize=(9, 3.3), sharex=True, sharey=True)
-for axis, (name, points) in zip(axes, ({"the safe law": truth} | drawn).items(), strict=True):
-    share = toys.sensitive_probability(points.double(), *worlds, beta).mean()
+for axis, (name, points), label in zip(axes, clouds.items(), labels, strict=True):
     axis.plot(*points.T, ".", ms=2, color=plotting.NORMAL)
     axis.plot(*worlds[1].means.T, "x", color=plotting.SENSITIVE, ms=8, mew=2)
-    axis.set(aspect="equal", title=name)
-    if name in p_values:
-        axis.set_xlabel(f"p = {p_values[name]:.3f}")
+    axis.set(aspect="equal", title=name, xlabel=label)
 figures.show_figure(
     figure,
     "08_exact_sampling",
     alt="Three clouds of points: the safe law, five blobs on a ring; the plain sampler's, with a sixth blob in the middle and a denser top; the exactly steered sampler's, which looks like the first.",
-    numbers={"p_values": p_values, "points": num_points},
+    numbers={"p_plain": p_plain, "p_safe": p_safe, "path_error": path_error},
     claims=law_claims,
     **chapter,
 )
 
 # %% [markdown]
-# *Caption. Crosses: centres of the unsafe blobs. DDIM with 250 steps and exact denoisers in all panels. Under each panel: p-value of the energy test against the safe law.*
+# *Caption. Crosses: centres of the unsafe blobs. DDIM and exact denoisers. Below: the extreme p-value of the energy tests against the safe law.*
 #
 # <details><summary>Answer</summary>
 #
@@ -279,14 +298,14 @@ def exact_at(t, dims):
     return x_t, p_unsafe, p_data, hook, p_data.posterior_mean(x_t, alphas_cumprod[t])
 
 
-def missed(t, dims, count):
-    """Share of the needed correction that each estimate misses."""
+def missed_once(t, dims, count, repetition):
+    """Share of the needed correction that each estimate misses, for one draw of S and U."""
     x_t, p_unsafe, p_data, hook, e_data = exact_at(t, dims)
     exact = hook.unsafe(x_t, t)
     away = e_data - exact.mean
     odds = hook.log_weight(x_t, t, exact).exp()[:, None]
     needed = odds * away
-    stream = diffusion.random_generator(t, dims, count)
+    stream = diffusion.random_generator(t, dims, count, repetition)
     found = ReferenceDenoiser(p_unsafe.sample(count, stream), clip=None)(x_t, t)
     unlabeled = ReferenceDenoiser(p_data.sample(4 * count, stream), clip=None)
     by_kernels = PosteriorOdds(beta, unlabeled)(x_t, t, found).exp().clamp(max=cap)[:, None]
@@ -306,6 +325,12 @@ def missed(t, dims, count):
     }
 
 
+def missed(t, dims, count):
+    """The root of the mean square over several draws of S and U."""
+    rows = [missed_once(t, dims, count, r) for r in range(repetitions)]
+    return {name: np.mean([row[name] ** 2 for row in rows]) ** 0.5 for name in rows[0]}
+
+
 # %%
 every_t = (20, 60, 100, 150, 200, 300, 400, 500, 600, 700, 800, 950)
 sweeps = {
@@ -319,7 +344,7 @@ estimate_claims = [
     figures.claim("64 dimensions: the best eta times the mean kernel misses nearly everything", high["best mean kernel"], at_least=0.9),
     figures.claim("64 dimensions: the odds by kernels miss less than half", high["odds by kernels (3)"], at_most=0.5),
     figures.claim("odds by kernels: error with 3,000 references over that with 10", many["odds by kernels (3)"] / few["odds by kernels (3)"], at_most=0.25),
-    figures.claim("mean by references: the same", many["mean by references (5)"] / few["mean by references (5)"], at_most=0.25),
+    figures.claim("mean by references: error with 3,000 over that with 10", many["mean by references (5)"] / few["mean by references (5)"], at_most=0.25),
 ]  # fmt: skip
 claims += estimate_claims
 
@@ -348,7 +373,7 @@ figures.show_figure(
 )
 
 # %% [markdown]
-# *Caption. Each estimate alone in an otherwise exact hook; $U$ has four times as many points as $S$. Dotted: no correction at all.*
+# *Caption. Each estimate alone in an otherwise exact hook, root mean square over five draws of $S$ and $U$; $U$ has four times as many points as $S$. Dotted: no correction at all.*
 #
 # <details><summary>Answer</summary>
 #
@@ -481,18 +506,21 @@ claims += digit_claims if asserted else []
 #
 # ## What happens on the way
 #
-# The hook keeps a trace: how many references have a say, what the mean weight is, what share of the images is corrected, and where $\pi$ was estimated as certain.
+# The hook keeps a trace: how many references have a say, what the mean weight is, how many weights were capped, and for what share of the images the estimate of $\pi$ reached 1 ("certain": clipped, as odds there are infinite).
 
 # %%
 trace = by_time(hooks[first].trace)
 figure, axes = plotting.new_figure(1, 3, figsize=(9.3, 3.1))
 axes[0].plot(trace["t"], trace["effective"], "o-", color=plotting.BLUE, ms=3)
-axes[0].set(ylabel="effective references", yscale="log", title="Fewer references have a say")
+axes[0].set(ylabel="effective references", ylim=(0, None), title="Fewer references have a say")
 axes[1].plot(trace["t"], trace["weight"], "o-", color=plotting.GREEN, ms=3)
-axes[1].set(ylabel="mean weight", title="The push is in the middle")
-for name, style in (("corrected", "o-"), ("certain", "s--"), ("underflow", "^:")):
-    axes[2].plot(trace["t"], trace[name], style, label=name, ms=3)
-axes[2].set(ylabel="share of images", title="Then most images are left alone")
+axes[1].set(ylabel="mean weight", title="The push fades as images clear up")
+looks = {"capped": "D-", "certain": "s--", "underflow": "^:"}
+for (name, style), colour in zip(looks.items(), (plotting.ORANGE, plotting.SENSITIVE, plotting.BLACK), strict=True):  # fmt: skip
+    axes[2].plot(trace["t"], trace[name], style, color=colour, label=name, ms=3)
+axes[2].set(
+    ylabel="share of images", title=f"Certain: at most {max(trace['certain'], default=0):.1%}"
+)
 axes[2].legend()
 for axis in axes:
     axis.set_xlabel("time step t")
@@ -500,13 +528,13 @@ for axis in axes:
 figures.show_figure(
     figure,
     "08_trace",
-    alt=f"Three curves over time steps, sampling from left to right. The effective number of references falls from {max(trace['effective'], default=0):.0f} towards {min(trace['effective'], default=0):.1f}; the mean weight falls; the share of images corrected falls as the odds of most images vanish.",
+    alt=f"Three curves over time steps, sampling from left to right. The effective number of references falls from {max(trace['effective'], default=0):.0f} towards {min(trace['effective'], default=0):.1f}; the mean weight falls from {max(trace['weight'], default=0):.2f}; pi is estimated as certain for at most {max(trace['certain'], default=0):.1%} of the images at a step and clipped there.",
     numbers=trace,
     **chapter,
 )
 
 # %% [markdown]
-# *Caption. Means over the samples of the first seed, only inside the window. "Underflow": a weight too small to change the image, here because the image is safe beyond doubt.*
+# *Caption. Means over the samples of the first seed, inside the window; sampling runs from left to right. "Underflow": a weight above zero too small to change the image.*
 #
 # ## What the corrected samples become
 #
@@ -549,7 +577,7 @@ figures.show_figure(
 #
 # ## Strength, and the other ways to steer
 #
-# One seed, fewer samples: this is for looking, the claims above are for three. All methods act in the same window, but for the released code, which keeps its own early one.
+# One seed, fewer samples: this is for looking, the claims above are for three. All methods act in the same window, but for the released code, which keeps its own early one. Only the posterior odds had their window, width and cap chosen (on other seeds); the rest are as good as one tries them, not as good as they get.
 #
 # | method | what it does |
 # |---|---|
@@ -584,6 +612,8 @@ ways = {
     "classifier": {s: ClassifierGuidance(classifier, s, window=window) for s in (1.0, 3.0, 10.0)},
     "random direction": {assumed_share: RandomDirection(odds_hook(split))},
 }  # fmt: skip
+if quick:
+    ways = {way: dict([list(hooks.items())[-1]]) for way, hooks in ways.items()}
 
 
 # %%
@@ -603,7 +633,8 @@ for (way, s), numbers in swept.items():
 
 # %%
 rate_of = {key: numbers["non_sensitive_rate"] for key, numbers in swept.items()}
-by_direction = rate_of["posterior odds", 0.4] - rate_of["random direction", assumed_share]
+by_direction = rate_of.get(("posterior odds", assumed_share), np.nan)
+by_direction -= rate_of["random direction", assumed_share]
 sweep_claims = [
     figures.claim("posterior odds against a random direction of the same length: difference in rate", by_direction, at_least=0.05)
 ]  # fmt: skip
@@ -615,7 +646,7 @@ for axis, kind in zip(axes, kinds, strict=True):
         y = [rate_of[way, s] for s in hooks_of]
         axis.plot(x, y, f"{marker}-", color=colour, label=way, ms=5)
     axis.plot(1, plain["non_sensitive_rate"], "*", color="black", ms=13, label="plain sampler")
-    axis.set(xlabel=f"Fréchet distance over plain, {kind}", xscale="log")
+    axis.set(xlabel=f"Fréchet distance over plain, {kind}", xlim=(0, None))
 axes[0].set(ylabel="share called normal", title="Rate against distance as strength grows")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 figures.show_figure(
@@ -672,14 +703,14 @@ names = list(thirds)
 axes[0].bar(names, [window_rates[n] for n in names], color=plotting.BLUE)
 axes[0].axhline(plain["non_sensitive_rate"], color="black", linestyle="--", label="plain")
 axes[0].set(ylim=(0.8, 1), ylabel="share called normal", title="When")
-axes[0].legend(loc="lower right")
+axes[0].legend(loc="upper left")
 for kind, colour, shift in zip(kinds, (plotting.ORANGE, plotting.GREEN), (-0.2, 0.2), strict=True):
     heights = [by_window[n][f"frechet_{kind}"] / plain[f"frechet_{kind}"] for n in names]
     axes[1].bar(np.arange(len(names)) + shift, heights, 0.4, color=colour, label=kind)
 axes[1].set_xticks(range(len(names)), names)
 axes[1].axhline(1, color="black", linestyle="--")
-axes[1].set(ylabel="Fréchet distance over plain", title="At what price")
-axes[1].legend()
+axes[1].set(ylabel="Fréchet distance over plain", ylim=(0, 1.5), title="At what price")
+axes[1].legend(loc="upper center", ncols=2)
 axes[2].plot(list(count_rates), list(count_rates.values()), "o-", color=plotting.BLUE)
 axes[2].axhline(plain["non_sensitive_rate"], color="black", linestyle="--")
 axes[2].set(xlabel="references in S", xscale="log", ylim=(0.8, 1), title="With how many")
@@ -706,35 +737,81 @@ claims += window_claims if asserted else []
 #
 # <details><summary>Answer</summary>
 #
-# The middle third, where the pictures decide what they become. Early, the odds are nearly the same for all images, so with odds that assume too large a share everything is pushed, the safe images as well: that is the distance of "all". Late, what an image shows is settled.
+# The middle third, where the pictures decide what they become, and the late third after it. Early, the odds are nearly the same for all images: everything is pushed alike, safe images as well, which costs distance and decides little. Late, fewer images can still turn, but those that need it are known. And ten references already do most of what all of them do: `width` makes each stand for its neighbourhood.
 #
 # </details>
 #
 # ## Has it memorised?
 #
-# A hook that looks at training images at every step could drag samples onto them. If it did, the distance of a sample to its nearest image in $U$ would shrink.
+# A hook that looks at training images at every step could drag samples onto them. Then a sample's distance to its nearest image in $U$ would shrink. But that distance also shrinks when samples become cleaner, and then the distance to *held-out* even digits, which neither the model nor the hook has seen, shrinks by as much. Memorising is what is left over.
+#
+# **Predict.** Will the distance to $U$ shrink? And the one to held-out images?
+
 
 # %%
-pixels_of = {s: metrics.pixel_features(splits[s].x_unlabeled) for s in seeds}
-nearest = {
-    m: np.array([
-        metrics.nearest_distance(metrics.pixel_features(x), pixels_of[s]).median().item()
-        for s, (x, _, _) in zip(seeds, made_by, strict=True)
-    ])
-    for m, made_by in methods.items()
+def nearest(images, others):
+    """Median over images of the distance to the nearest of the others, in pixels."""
+    features = (metrics.pixel_features(x) for x in (images, others))
+    return metrics.nearest_distance(*features).median().item()
+
+
+to_u = {
+    m: np.array([nearest(x, splits[s].x_unlabeled) for s, (x, _, _) in zip(seeds, made, strict=True)])
+    for m, made in methods.items()
 }  # fmt: skip
-closer = (nearest["Safe Denoiser"] / nearest["unsupervised"]).mean()
+to_test = {
+    m: np.array([nearest(x, splits[s].x_test) for s, (x, _, _) in zip(seeds, made, strict=True)])
+    for m, made in methods.items()
+}  # fmt: skip
+real = np.array([nearest(splits[s].x_test, splits[s].x_unlabeled) for s in seeds])
+closer = {m: [(d[m] / d["unsupervised"]).mean() for d in (to_u, to_test)] for m in methods}
 copies = {m: column(m, "copies_share").mean() for m in methods}
-print("median distance to the nearest image of U:", {m: d.round(3).tolist() for m, d in nearest.items()})  # fmt: skip
-print("share of copies:", {m: round(float(c), 4) for m, c in copies.items()})
+for m in methods:
+    print(f"{m:15s} to U {to_u[m].mean():.2f}, over plain {closer[m][0]:.3f}; to held-out, over plain {closer[m][1]:.3f}; copies {copies[m]:.4f}")  # fmt: skip
+print(f"{'real held-out':15s} to U {real.mean():.2f}")
+
+# %%
+u_ratio, test_ratio = closer["Safe Denoiser"]
 memory_claims = [
-    figures.claim("steering: median distance to U over the plain sampler's", closer, at_least=0.98),
+    figures.claim("steering: change of the distance to U over that to held-out images", u_ratio / test_ratio, at_least=0.98),
+    figures.claim("steering: median distance to U over that of real held-out images", (to_u["Safe Denoiser"] / real).mean(), at_least=1),
     figures.claim("steering: share of copies", copies["Safe Denoiser"], at_most=0.02),
 ]  # fmt: skip
 claims += memory_claims if asserted else []
+figure, axes = plotting.new_figure(1, 2, figsize=(9, 3.3))
+rows = np.arange(len(methods))
+axes[0].barh(rows, [to_u[m].mean() for m in methods], color=plotting.BLUE)
+axes[0].axvline(real.mean(), color="black", linestyle="--", label="real held-out images")
+axes[0].set(xlabel="median distance to the nearest image of U", xlim=(0, 3.4))
+axes[0].set_title("Samples lie farther from U than real images")
+axes[0].legend(loc="lower right")
+for shift, (name, colour) in enumerate((("to U", plotting.BLUE), ("to held-out", plotting.GREEN))):
+    values = [closer[m][shift] for m in methods]
+    axes[1].barh(rows + 0.4 * shift - 0.2, values, 0.4, color=colour, label=name)
+axes[1].set(xlabel="distance over plain", xlim=(0, 1.4), title=f"Steered: {u_ratio:.2f} to U, {test_ratio:.2f} to held-out")  # fmt: skip
+axes[1].legend(loc="lower right")
+for axis in axes:
+    axis.set_yticks(rows, list(methods))
+    axis.invert_yaxis()
+figures.show_figure(
+    figure,
+    "08_memory",
+    alt="Left: median distances of samples to the nearest image of U, "
+    + ", ".join(f"{m} {d.mean():.2f}" for m, d in to_u.items())
+    + f"; real held-out images {real.mean():.2f}. Right: distances over the plain sampler's; for steered samples {u_ratio:.2f} to U and {test_ratio:.2f} to held-out images.",
+    numbers={"to_unlabeled": to_u, "to_held_out": to_test, "real": real, "closer": closer, "copies_share": copies},
+    claims=memory_claims if asserted else (),
+    **chapter,
+)  # fmt: skip
 
 # %% [markdown]
-# Both are measured on all samples of all seeds. The odd digits that are gone lay at other distances from $U$ than the even ones that came, so a change of a percent or two means nothing, and the bound on the ratio is 0.98.
+# *Caption. Means over seeds of medians over samples. Left: the dashed line is how far real even digits lie from $U$. Right: both distances over those of the plain sampler's samples.*
+#
+# <details><summary>Answer</summary>
+#
+# It shrinks. "The distance to $U$ must not shrink" was the bar set for this check, and taken literally steering misses it: the printed ratio is below 1. The distance to images that nobody has shown it shrinks by the same factor, and steered samples still lie farther from $U$ than real digits do. So they became more like digits, not more like those in $U$. The claims are about that comparison and about copies.
+#
+# </details>
 #
 # ## Try it
 #
@@ -742,27 +819,38 @@ claims += memory_claims if asserted else []
 
 
 # %%
+@cache
 def sixty_four(strength, window, references):
-    """64 samples under the posterior odds of these settings."""
+    """64 samples under the posterior odds of these settings, and which are sensitive."""
     run = experiment(preset, **settings | {"num_samples": 64}, method="unsupervised", seed=seeds[0])
-    steps = thirds[window]
-    hook = odds_hook(split, share=strength, window=steps, count=references)
+    hook = odds_hook(split, share=strength, window=window, count=references)
     images = draw(run, models[first], split, denoised_hook=hook)
-    marked, _ = evaluator.judge(images)
+    return images, evaluator.judge(images)[0]
+
+
+def in_words(**values):
+    marked = sixty_four(**values)[1]
+    return (
+        f"A sheet of 64 steered samples in four rows, framed where sensitive: {int(marked.sum())}."
+    )
+
+
+def sheet(**values):
+    images, marked = sixty_four(**values)
     figure, axes = plotting.new_figure(1, 1, figsize=(8, 2.4))
     plotting.image_sheet(axes[0], images, columns=16, marked=marked)
     axes[0].set_title(f"{int(marked.sum())} of 64 sensitive")
     return figure
 
 
-figure = sixty_four(assumed_share, "chosen", len(x_sensitive))
+position = {"strength": assumed_share, "window": window, "references": len(x_sensitive)}
 figures.show_figure(
-    figure,
+    sheet(**position),
     "08_sixty_four",
-    alt="A sheet of 64 steered samples in four rows; those that the judge calls sensitive have a frame.",
-    numbers={},
+    alt="Steered samples of the first seed at the chosen settings. " + in_words(**position),
+    numbers={"sensitive": int(sixty_four(**position)[1].sum())},
     **chapter,
-)
+)  # fmt: skip
 
 # %% [markdown]
 # *Caption. Steered samples in the order they were drawn; frames by the judge.*
@@ -770,8 +858,8 @@ figures.show_figure(
 # ## The check
 
 # %%
-figures.assert_claims([*claims, *(memory_claims if asserted else [])], preset)
-print(f"{len(claims)} claims checked" if preset != "ci" else "preset ci checks no claim")
+figures.assert_claims(claims, preset)
+print(f"{len(claims)} claims, of which {sum(c['holds'] for c in claims)} hold")
 
 # %% [markdown]
 # ## What could go wrong
@@ -828,8 +916,8 @@ except ValueError as error:
 #     return p_data.noised(a).log_prob(x_t) - safe
 #
 #
-# guided = ClassifierGuidance(ell, clip=None)(e_data, grid, t=200)
-# print((guided - line[0].posterior_mean(grid, alphas_cumprod[200])).abs().max())
+# guided = ClassifierGuidance(ell, clip=None)(e_data, grid, t=100)
+# print((guided - line[0].posterior_mean(grid, alphas_cumprod[100])).abs().max())
 # ```
 #
 # </details>

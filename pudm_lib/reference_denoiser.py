@@ -38,7 +38,7 @@ class Posterior(NamedTuple):
 def kernel_posterior(
     query: Tensor,
     keys: Tensor,
-    values: Tensor,
+    values: Tensor | None,
     bandwidth: float,
     *,
     squared: bool = True,
@@ -51,11 +51,12 @@ def kernel_posterior(
     Args:
         query: (B, d).
         keys: (N, d).
-        values: (N, ...).
+        values: (N, ...); None for the density alone, the mean is then (B, 0).
         bandwidth: > 0.
         squared: False for the released code's kernel, exp(-distance / (2 b^2)).
     """
     query = query.double()
+    values = keys[:, :0] if values is None else values
     flat = values.flatten(1)
     top = query.new_full((len(query), 1), -math.inf)
     total, squares, mean = (torch.zeros_like(top) for _ in range(3))
@@ -75,7 +76,7 @@ def kernel_posterior(
         mean = mean * rescale + kernels @ value
         top = new_top
     return Posterior(
-        mean=(mean / total).reshape(-1, *values.shape[1:]).to(values.dtype),
+        mean=(mean / total).reshape(len(query), *values.shape[1:]).to(values.dtype),
         log_kernel=(top + total.log())[:, 0] - math.log(len(keys)),
         effective=(total.square() / squares)[:, 0],
     )
@@ -115,7 +116,9 @@ class ReferenceDenoiser:
             same bandwidth sigma_t / alpha_t. See `random_projection`.
         width: standard deviation of a Gaussian about each reference, >= 0. 0 is the
             paper: the references are all there is. A few hundred images are far apart
-            in D dimensions, and without a width the nearest one decides alone.
+            in D dimensions, and without a width the nearest one decides alone. Both
+            sides of an odds need the same one.
+        density_only: leave the mean out, (B, 0): for U in the odds, at half the cost.
         clip: bound of the references; None for data without one.
 
     Raises:
@@ -129,6 +132,7 @@ class ReferenceDenoiser:
         *,
         features: Callable[[Tensor], Tensor] | None = None,
         width: float = 0.0,
+        density_only: bool = False,
         clip: float | None = 1.0,
     ):
         check_references(references, clip)
@@ -140,6 +144,7 @@ class ReferenceDenoiser:
         self.alphas_cumprod = alphas_cumprod
         self.features = features or (lambda x: x.flatten(1))
         self.width = width
+        self.density_only = density_only
         self.keys = self.features(references)
 
     def __call__(self, x_t: Tensor, t: int) -> Posterior:
@@ -155,21 +160,40 @@ class ReferenceDenoiser:
         found = kernel_posterior(
             self.features(x),
             self.keys.to(x_t.device),
-            self.references.to(x_t),
+            None if self.density_only else self.references.to(x_t),
             math.sqrt(variance),
         )
+        if self.density_only:
+            return found
         # A reference of some width is itself drawn towards x_t.
         return found._replace(mean=found.mean.lerp(x, self.width**2 / variance))
 
 
-def random_projection(shape, dims: int, *, seed: int = 0):
-    """A linear map of (B, *shape) to (B, dims) that keeps squared distances on average
-    (Johnson and Lindenstrauss 1984): cheaper kernels for large images."""
-    size = math.prod(shape)
-    if not 1 <= dims <= size:
-        raise ValueError(f"dims={dims}, must be in 1 .. {size}")
+def random_projection(references: Tensor, dims: int, *, seed: int = 0):
+    """A linear map of images to (B, dims) that keeps squared distances on average
+    (Johnson and Lindenstrauss 1984), for `features`: cheaper kernels."""
+    size = _check_dims(references, dims)
     matrix = torch.randn(size, dims, generator=random_generator(seed)) / dims**0.5
     return lambda x: x.flatten(1) @ matrix.to(x)
+
+
+def principal_projection(references: Tensor, dims: int):
+    """The linear map of images to their first principal components, (B, dims).
+
+    What it leaves out of x_t is the same for all references that lie in the span, and
+    cancels in the weights and in odds: a cheaper kernel with a small error.
+    """
+    _check_dims(references, dims)
+    _, vectors = torch.linalg.eigh(references.flatten(1).double().T.cov())
+    basis = vectors.flip(1)[:, :dims]  # eigh sorts the other way round
+    return lambda x: x.flatten(1) @ basis.to(x)
+
+
+def _check_dims(references: Tensor, dims: int) -> int:
+    size = math.prod(references.shape[1:])
+    if not 1 <= dims <= size:
+        raise ValueError(f"dims={dims}, must be in 1 .. {size}")
+    return size
 
 
 def reference_level(

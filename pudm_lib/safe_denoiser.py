@@ -139,8 +139,7 @@ class SafeDenoiser:
     `trace` gets one record a call: t, images, and over the images the mean of
     "effective" and "weight" and the shares "corrected", "capped", "certain" (pi >= 1)
     and "underflow" (a weight above zero that changes nothing in x0_hat's precision).
-    A step at which all weights underflow, none before it having had an effect, is also
-    logged as a warning, once.
+    The first step at which all weights underflow is also logged as a warning.
 
     Raises:
         ValueError: a window outside the schedule, a cap that is negative, infinite.
@@ -158,7 +157,7 @@ class SafeDenoiser:
     def __post_init__(self):
         check_window(self.window, self.num_train_timesteps)
         check_strength("cap", self.cap)
-        self._acted = self._warned = False
+        self._warned = False
 
     def __call__(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
         if not self.window[0] <= t <= self.window[1]:
@@ -192,13 +191,12 @@ class SafeDenoiser:
                 "underflow": mean(lost),
             }
         )
-        # Odds of nothing late on are an answer; a weight that was never felt is not.
-        self._acted |= bool(((weight > 0) & ~lost).any())
-        if bool(lost.all()) and not self._acted and not self._warned:
+        if bool(lost.all()) and not self._warned:
             self._warned = True
             log.warning(
                 "t=%d: every weight is above zero but too small to change an image "
-                "(largest: exp(%.1f)); raise eta or temperature, or lower the level",
+                "(largest: exp(%.1f)); of odds this says that all images are safe, of "
+                "a density that it needs a larger eta or temperature, or a level",
                 t,
                 log_weight.max().item(),
             )

@@ -15,6 +15,7 @@ from pudm_lib.networks import make_unet
 from pudm_lib.reference_denoiser import (
     ReferenceDenoiser,
     kernel_posterior,
+    principal_projection,
     random_projection,
     reference_level,
 )
@@ -117,11 +118,38 @@ def test_far_away_images_keep_their_weights():
     assert bool((found.effective >= 1).all())
 
 
-def test_a_projection_to_all_dimensions_at_once_keeps_distances_on_average():
+def test_a_random_projection_keeps_squared_distances_on_average():
     x = images(200)
-    projected = random_projection((1, 8, 8), 64, seed=3)(x)
+    projected = random_projection(x, 64, seed=3)(x)
     ratio = projected.square().sum(1).mean() / x.flatten(1).square().sum(1).mean()
     assert ratio.item() == pytest.approx(1, abs=0.1)
+
+
+def test_principal_components_lose_nothing_of_references_in_their_span():
+    spanned = (gaussian(40, 3) @ gaussian(3, 64, seed=1)).reshape(40, 1, 8, 8)
+    spanned = spanned / spanned.abs().max()
+    x_t = gaussian(5, 1, 8, 8, seed=2)
+    whole = ReferenceDenoiser(spanned)
+    short = ReferenceDenoiser(spanned, features=principal_projection(spanned, 3))
+    assert torch.allclose(whole(x_t, 300).mean, short(x_t, 300).mean, atol=1e-9)
+    left_out = whole(x_t, 300).log_kernel - short(x_t, 300).log_kernel
+    other = (
+        ReferenceDenoiser(spanned[:7]),
+        ReferenceDenoiser(spanned[:7], features=short.features),
+    )
+    assert torch.allclose(
+        left_out, other[0](x_t, 300).log_kernel - other[1](x_t, 300).log_kernel
+    )  # the same for any references of the span: it cancels in odds
+
+
+def test_density_alone_is_the_same_density():
+    whole, alone = (
+        ReferenceDenoiser(images(9)),
+        ReferenceDenoiser(images(9), density_only=True),
+    )
+    found = alone(images(4, seed=1), 300)
+    assert torch.equal(found.log_kernel, whole(images(4, seed=1), 300).log_kernel)
+    assert found.mean.shape == (4, 0)
 
 
 def test_features_take_the_place_of_pixels():
@@ -401,7 +429,7 @@ def hook_with(**options):
         (lambda: PosteriorOdds(1.0, GOOD), r"beta=1\.0, must be in \[0, 1\)"),
         (lambda: reference_level(images(9), 1.5), r"quantile=1\.5, must be in"),
         (lambda: reference_level(images(1), 0.5), "1 references, must be >= 2"),
-        (lambda: random_projection((1, 8, 8), 65), r"dims=65, must be in 1 \.\. 64"),
+        (lambda: principal_projection(images(9), 65), r"dims=65, must be in 1 \.\. 64"),
         (lambda: energy_test(images(1), images(1), None), "1 and 1 points"),
     ],
 )
