@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pudm_lib.diffusion import alphas_cumprod_of, linear_betas, random_generator
 
-# Distances held at once: 2**24 of them in float64 are 128 MiB.
-MAX_DISTANCES = 2**24
+# Distances and coordinates held at once: 2**24 numbers in float64 are 128 MiB.
+MAX_NUMBERS = 2**24
 
 
 class Posterior(NamedTuple):
@@ -60,7 +60,7 @@ def kernel_posterior(
     flat = values.flatten(1)
     top = query.new_full((len(query), 1), -math.inf)
     total, squares, mean = (torch.zeros_like(top) for _ in range(3))
-    chunk = max(1, MAX_DISTANCES // max(1, len(query)))
+    chunk = max(1, MAX_NUMBERS // (len(query) + keys.shape[1] + flat.shape[1]))
     for key, value in zip(keys.split(chunk), flat.split(chunk), strict=True):
         key, value = key.double(), value.double()
         lengths = query.square().sum(1, keepdim=True) + key.square().sum(1)
