@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from pudm_lib import diffusion, figures, metrics, plotting, sampling, toys
+from pudm_lib import steering_baselines as baselines
 from pudm_lib.data import make_split, to_model_range
 from pudm_lib.devices import available_cores, cpu_threads
 from pudm_lib.evaluators import load_evaluator
@@ -45,13 +46,6 @@ from pudm_lib.safe_denoiser import (
     PosteriorOdds,
     SafeDenoiser,
     by_time,
-)
-from pudm_lib.steering_baselines import (
-    ClassifierGuidance,
-    RandomDirection,
-    ReleasedCode,
-    SparseRepellency,
-    train_pu_classifier,
 )
 from pudm_lib.two_sample import energy_test
 
@@ -306,6 +300,7 @@ def exact_at(t, dims):
     return x_t, p_unsafe, p_data, hook, p_data.posterior_mean(x_t, alphas_cumprod[t])
 
 
+# %%
 def missed_once(t, dims, count, repetition):
     """Share of the needed correction that each estimate misses, for one draw of S and U."""
     x_t, p_unsafe, p_data, hook, e_data = exact_at(t, dims)
@@ -608,7 +603,7 @@ x_sensitive, x_unlabeled = to_model_range(split.x_sensitive), to_model_range(spl
 unsafe = ReferenceDenoiser(x_sensitive, width=width)
 level, root = reference_level(x_sensitive, 0.5), x_sensitive[0].numel() ** 0.5
 apart = torch.cdist(x_unlabeled.flatten(1), x_sensitive.flatten(1)).amin(1)
-classifier = train_pu_classifier(
+classifier = baselines.train_pu_classifier(
     x_unlabeled, x_sensitive, beta=0.1, steps=20 if quick else 600, seed=seeds[0]
 ).to(device)
 early = (780, 999)
@@ -616,10 +611,10 @@ ways = {
     "posterior odds": {s: odds_hook(split, share=s) for s in (0.1, 0.2, 0.4, 0.6, 0.8)},
     "constant": {s: SafeDenoiser(unsafe, ConstantWeight(s), window=window, cap=cap) for s in (0.03, 0.1, 0.3)},
     "mean kernel": {s: SafeDenoiser(unsafe, KernelWeight(s, root, level), window=window, cap=cap) for s in (0.1, 0.3, 1.0)},
-    "SPELL": {q: SparseRepellency(x_sensitive, apart.quantile(q).item(), window=window) for q in (0.1, 0.3, 0.5)},
-    "released code": {s: ReleasedCode(x_sensitive, scale=s, window=early) for s in (0.33, 1.0)},
-    "classifier": {s: ClassifierGuidance(classifier, s, window=window) for s in (1.0, 3.0, 10.0)},
-    "random direction": {assumed_share: RandomDirection(odds_hook(split))},
+    "SPELL": {q: baselines.SparseRepellency(x_sensitive, apart.quantile(q).item(), window=window) for q in (0.1, 0.3, 0.5)},
+    "released code": {s: baselines.ReleasedCode(x_sensitive, scale=s, window=early) for s in (0.33, 1.0)},
+    "classifier": {s: baselines.ClassifierGuidance(classifier, s, window=window) for s in (1.0, 3.0, 10.0)},
+    "random direction": {assumed_share: baselines.RandomDirection(odds_hook(split))},
 }  # fmt: skip
 if quick:
     ways = {way: dict([list(hooks.items())[-1]]) for way, hooks in ways.items()}
@@ -1043,7 +1038,7 @@ except ValueError as error:
 #     return p_data.noised(a).log_prob(x_t) - safe
 #
 #
-# guided = ClassifierGuidance(ell, clip=None)(e_data, grid, t=100)
+# guided = baselines.ClassifierGuidance(ell, clip=None)(e_data, grid, t=100)
 # print((guided - line[0].posterior_mean(grid, alphas_cumprod[100])).abs().max())
 # ```
 #
