@@ -914,7 +914,7 @@ for name, style in (("medium", "--"), ("paper", ":")):
     axes[0].axhline(steps[name][0], color="black", linestyle=style, label=f"step, {name}")
 axes[0].set(xscale="log", yscale="log", xlabel="references", ylabel=f"seconds for {batch} images")
 axes[0].set_title("Hundreds of references cost little")
-axes[0].legend(fontsize=8)
+axes[0].legend(fontsize=8, loc="lower right")
 for (name, errors), look in zip(off.items(), ("o-", "s-"), strict=True):
     colour = plotting.ORANGE if name == "random" else plotting.BLUE
     axes[1].plot(kept, errors, look, color=colour, label=name)
