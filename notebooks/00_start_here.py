@@ -49,7 +49,7 @@ print(
 #
 # A diffusion model learns to draw what it was shown. Show it a million pictures from the open web and among them are some that nobody wants it to draw: private faces, protected characters, harm. Throwing those out needs labels that nobody has for a million pictures. A few labelled examples are easy to get.
 #
-# There are three answers in the literature. This book builds the first one, on digits that your laptop can train on in a minute, and the other two will stand on it:
+# There are three answers in the literature. This book builds all three, on digits that your laptop can train on in a minute:
 #
 # | answer | when it acts | what it needs |
 # |---|---|---|
@@ -66,6 +66,9 @@ print(
 # | 03 | how does the ELBO become a classifier, and at which noise levels is it alive? |
 # | 04 | how does one learn from positive and unlabeled images? |
 # | 05 | does it work on real digits, and at what cost? |
+# | 06 | where should the method's one knob stand, and can the data tell? |
+# | 08 | can a model stay as it is, and its sampling be moved away from what nobody wants? |
+# | 10 | can real and generated images be told apart, and what does a detector really see? |
 #
 # ## Your machine
 #

@@ -474,7 +474,7 @@ except ValueError as error:
 # ## Limits
 #
 # - Not a guarantee: some sensitive images remain. For a system that must never draw them, this is one layer of several.
-# - $\beta$ is given here. Nobody gives it to you in the wild.
+# - $\beta$ is given here. Nobody gives it to you in the wild; chapter 06 estimates it.
 # - S is a random sample of the odd digits. A biased S protects only against what it shows.
 # - The judge shares the digits' world with the generator; on a set of your own its accuracy is the ceiling of what you can claim.
 # - Paper and released code differ: the paper presents the non-negative form, the code trains with the absolute value; the code leaves the number of sensitive images in a batch to chance, ours fixes it; the code keeps no weight average. Preset `paper` has the paper's sizes, network, batches and steps.
