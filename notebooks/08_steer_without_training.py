@@ -83,7 +83,8 @@ chapter = {"chapter": "08_steer_without_training", "preset": preset, "parameters
 chosen = (assumed_share, width, cap, window, normal, num_samples)
 # The claims on digits are about the book's own choice; other values are yours to explore.
 asserted = chosen == (0.4, 1.0, 4.0, (0, 480), "even", 0) and dataset == "digits"
-asserted = asserted and preset == "laptop"
+asserted &= (preset, seeds, sweep_samples) == ("laptop", [0, 1, 2], 400)
+toys_asserted = (num_points, repetitions, cap) == (1000, 5, 4.0)
 claims = []  # every claim of the chapter; checked in one cell near the end
 print(f"{preset}: {parameters}; digit claims {'asserted' if asserted else 'not asserted'}")
 
@@ -98,7 +99,7 @@ print(f"{preset}: {parameters}; digit claims {'asserted' if asserted else 'not a
 #
 # $$\mathbb E_{\text{safe}} = \mathbb E_{\text{data}} + \beta^*(x_t)\, \big(\mathbb E_{\text{data}} - \mathbb E_{\text{unsafe}}\big), \qquad \beta^* = \frac{\pi}{1 - \pi}. \tag{2}$$
 #
-# Chapter 04 solved a mixture over images for $p_N$ and trained on the answer. Here the same is done given $x_t$, and nothing is trained. The paper calls the weight $\beta^*$. It is no share of anything but *odds*, so in code it is `safe_weight`'s logarithm, `log_weight`, and $\beta$ stays the share of sensitive images.
+# Chapter 04 solved a mixture over images for $p_N$ and trained on the answer. Here the same is done given $x_t$, and nothing is trained. The paper calls the weight $\beta^*$. It is no share of anything but *odds*, so in code its logarithm is `log_weight`, and $\beta$ stays the share of sensitive images.
 #
 # By Bayes, with $p_{S,t}$ and $p_{U,t}$ the densities of noised sensitive and noised unlabeled images:
 #
@@ -161,7 +162,7 @@ odds = hook.log_weight(grid, t, unsafe).exp()
 theorem_claims = [
     figures.claim("the theorem holds in float64, 1-D and 2-D, five noise levels", worst, at_most=1e-6)
 ]  # fmt: skip
-claims += theorem_claims
+claims += theorem_claims if toys_asserted else []
 figure, axes = plotting.new_figure(1, 2, figsize=(9, 3.4))
 axes[0].plot(grid, e_data, color=plotting.GREY, label="$E_{data}$")
 axes[0].plot(grid, unsafe.mean, color=plotting.SENSITIVE, label="$E_{unsafe}$")
@@ -179,7 +180,7 @@ figures.show_figure(
     "08_theorem",
     alt="Left: three curves against x_t, the means of all, of unsafe and of safe points; dots computed by the theorem lie on the curve of the safe ones. Right: the odds against x_t on a logarithmic axis; they change by orders of magnitude.",
     numbers={"t": t, "largest_error": worst},
-    claims=theorem_claims,
+    claims=theorem_claims if toys_asserted else (),
     **chapter,
 )
 
@@ -196,7 +197,7 @@ figures.show_figure(
 #
 # A hook that is right at every step should turn a sampler of $p_{\text{data}}$ into one of $p_{\text{safe}}$. The energy test compares its points with points of $p_{\text{safe}}$. A test that finds no difference says something only if it *can* find one, so the plain sampler's points go through it as well.
 #
-# For a right sampler one p-value in twenty is below 0.05. So the test is repeated with fresh points, and the smallest p-value is held against 0.05 divided by the number of repetitions. There is a sharper check too: the steered sampler should give, point by point, what a sampler with the safe law's own exact denoiser gives from the same noise.
+# For a right sampler one p-value in twenty is below 0.05. So the test is repeated with fresh points, and the smallest p-value is held against 0.05 divided by the number of repetitions. The first version of this check was one test against 0.05. It gave 0.046, so it was replaced by this one. There is a sharper check too, which does not depend on luck: the steered sampler should give, point by point, what a sampler with the safe law's own exact denoiser gives from the same noise.
 #
 # **Predict.** Two unsafe blobs: one alone in the middle, one that overlaps a safe blob. What becomes of the safe blob?
 
@@ -236,7 +237,7 @@ law_claims = [
     figures.claim("the same test at the same size rejects the plain sampler: largest p", max(p_plain), at_most=0.05 / repetitions),
     figures.claim("same noise: largest distance to the safe law's own sampler", path_error, at_most=1e-3),
 ]  # fmt: skip
-claims += law_claims
+claims += law_claims if toys_asserted else []
 truth = worlds[0].sample(num_points, diffusion.random_generator(0, 1))
 clouds = {"the safe law": truth, "plain": plain_points[0], "exact Safe Denoiser": safe_points[0]}
 labels = ("", f"p at most {max(p_plain):.3f}", f"p at least {min(p_safe):.3f}")
@@ -250,7 +251,7 @@ figures.show_figure(
     "08_exact_sampling",
     alt="Three clouds of points: the safe law, five blobs on a ring; the plain sampler's, with a sixth blob in the middle and a denser top; the exactly steered sampler's, which looks like the first.",
     numbers={"p_plain": p_plain, "p_safe": p_safe, "path_error": path_error},
-    claims=law_claims,
+    claims=law_claims if toys_asserted else (),
     **chapter,
 )
 
@@ -275,7 +276,7 @@ figures.show_figure(
 #
 # $$\mathbb E_{\text{unsafe}} \approx \sum_n w_n x^{(n)}, \qquad w = \operatorname{softmax}\!\Big(-\frac{\lVert x_t - \alpha_t x^{(n)} \rVert^2}{2 \sigma_t^2}\Big), \tag{5}$$
 #
-# and the weight by $\eta\, \beta(x_t)$ with the mean kernel $\beta(x_t) = \frac1N \sum_n \exp(-\lVert x_t - \alpha_t x^{(n)} \rVert^2 / 2\sigma_t^2)$ and a free $\eta$. We add two weights: a constant, and the odds of (3) with both densities by kernels, on $S$ and on $U$. The last one needs the unlabeled images that the model was trained on, and no free $\eta$.
+# and the weight by $\eta\, \beta(x_t)$ with the mean kernel $\beta(x_t) = \frac1N \sum_n \exp(-\lVert x_t - \alpha_t x^{(n)} \rVert^2 / 2\sigma_t^2)$ and a free $\eta$. We add two weights: a constant, and the odds of (3) with both densities by kernels, on $S$ and on $U$. The last one needs the unlabeled images that the model was trained on and, in theory, no free $\eta$; in practice its share becomes the strength.
 #
 # Each replacement alone, the rest exact, at points that a safe trajectory visits. The error is the part of the needed correction that is missed; 1 is as bad as no correction. The constant and $\eta$ get the best value there is, *at each noise level anew*, which no user could give them.
 #
@@ -350,7 +351,7 @@ estimate_claims = [
     figures.claim("odds by kernels: error with 3,000 references over that with 10", many["odds by kernels (3)"] / few["odds by kernels (3)"], at_most=0.25),
     figures.claim("mean by references: error with 3,000 over that with 10", many["mean by references (5)"] / few["mean by references (5)"], at_most=0.25),
 ]  # fmt: skip
-claims += estimate_claims
+claims += estimate_claims if toys_asserted else []
 
 # %%
 figure, axes = plotting.new_figure(1, 3, figsize=(9.5, 3.9), sharey=True)
@@ -372,16 +373,18 @@ figures.show_figure(
     "08_estimates",
     alt=f"Missed share of the correction for four estimates. Against time: references are precise at high noise and fail at low noise; the constant does the same. Against dimension, at 64: mean kernel {high['best mean kernel']:.2f}, constant {high['best constant']:.2f}, mean by references {high['mean by references (5)']:.2f}, odds {high['odds by kernels (3)']:.2f}. Against the number of references: references and odds fall, the other two stay.",
     numbers={name: {str(k): v for k, v in sweep.items()} for name, sweep in sweeps.items()},
-    claims=estimate_claims,
+    claims=estimate_claims if toys_asserted else (),
     **chapter,
 )
 
 # %% [markdown]
-# *Caption. Each estimate alone in an otherwise exact hook, root mean square over five draws of $S$ and $U$; $U$ has four times as many points as $S$. Dotted: no correction at all.*
+# *Caption. Each estimate alone in an otherwise exact hook, root mean square over several draws of $S$ and $U$; $U$ has four times as many points as $S$. Dotted: no correction at all.*
 #
 # <details><summary>Answer</summary>
 #
 # The mean kernel. It is a density, and a density falls with every coordinate, whatever the coordinate is about: at 64 dimensions a handful of lucky points have all of it. In the *odds* the two densities have the same irrelevant factors, and these cancel. The constant is nearly right at high noise, where the odds are the same everywhere, and useless at low noise.
+#
+# Two warnings. At the lowest noise references mislead: both of their lines end above 1, worse than no correction. And in 64 dimensions 150 references give a poor mean (5). That is why the digits get a `width`.
 #
 # </details>
 #
@@ -513,6 +516,8 @@ claims += digit_claims if asserted else []
 #
 # So which wins where? Alone they reach about the same rate. Steering does it at the smaller distance, needs no training, and can be undone or turned up at any time; it needs the images of $S$ and $U$ at hand whenever it samples. Training needs them once, and protects whoever gets the weights. Both together leak least and pay the most distance on pixels. "Both" uses the strength chosen for the unsupervised model, more than a trained one needs.
 #
+# The comparison favours steering: four of its settings were chosen on other seeds, while PU training has the paper's β = 0.1. And 0.4 is no share: at 0.1, about the true one, the rate lies far below, as the figure of strengths shows. The bounds of the claims on digits were set before these seeds were run.
+#
 # </details>
 #
 # ## What happens on the way
@@ -586,6 +591,8 @@ figures.show_figure(
 # %% [markdown]
 # *Caption. Columns are pairs from the same noise; frames by the judge. The first 16 of each group, none chosen.*
 #
+# Most sensitive ones became normal, by small changes to many pixels, and of the normal ones very few became sensitive; the printed lines count them. Some of those that turned are hard to read: the judge has to name a digit, and a reader would not always.
+#
 # ## Strength, and the other ways to steer
 #
 # One seed, fewer samples: this is for looking, the claims above are for three. All methods act in the same window, but for the released code, which keeps its own early one. Only the posterior odds had their window, width and cap chosen (on other seeds); the rest are as good as one tries them, not as good as they get.
@@ -608,7 +615,7 @@ split, sweep_run = splits[seeds[0]], experiment(
 )  # fmt: skip
 x_sensitive, x_unlabeled = to_model_range(split.x_sensitive), to_model_range(split.x_unlabeled)
 unsafe = ReferenceDenoiser(x_sensitive, width=width)
-level, root = reference_level(x_sensitive, 0.5), x_sensitive[0].numel() ** 0.5
+level, root = reference_level(x_sensitive, 0.5, width=width), x_sensitive[0].numel() ** 0.5
 apart = torch.cdist(x_unlabeled.flatten(1), x_sensitive.flatten(1)).amin(1)
 classifier = baselines.train_pu_classifier(
     x_unlabeled, x_sensitive, beta=0.1, steps=20 if quick else 600, seed=seeds[0]
@@ -677,7 +684,9 @@ claims += sweep_claims if asserted else []
 #
 # <details><summary>Answer</summary>
 #
-# Nothing good: a step of the same length in no particular direction damages pictures and leaves their class. The gain is in the direction.
+# Next to nothing: the rate moves within the noise of a few hundred samples, and the distance rises on pixels and not on classifier features. The gain is in the direction.
+#
+# The others, one by one. The classifier, pushed hard, comes near the odds, and so does the mean kernel, once its level and temperature are set. A constant has the smallest distance on classifier features at a lower rate, so the gain in distance is not due to the odds alone. SPELL gains less. The released code runs with the scale and the early window of its settings for Stable Diffusion, where the odds do nothing either: that is no fair trial of it.
 #
 # </details>
 #
@@ -711,20 +720,23 @@ window_claims = [
 ]  # fmt: skip
 figure, axes = plotting.new_figure(1, 3, figsize=(9.6, 3.3))
 names = list(thirds)
+bottom = min(0.8, 0.95 * min([*window_rates.values(), *count_rates.values()]))
 axes[0].bar(names, [window_rates[n] for n in names], color=plotting.BLUE)
 axes[0].axhline(plain["non_sensitive_rate"], color="black", linestyle="--", label="plain")
-axes[0].set(ylim=(0.8, 1), ylabel="share called normal", title="When")
+axes[0].set(ylim=(bottom, 1), ylabel="share called normal", title="When")
 axes[0].legend(loc="upper left")
 for kind, colour, shift in zip(kinds, (plotting.ORANGE, plotting.GREEN), (-0.2, 0.2), strict=True):
     heights = [by_window[n][f"frechet_{kind}"] / plain[f"frechet_{kind}"] for n in names]
     axes[1].bar(np.arange(len(names)) + shift, heights, 0.4, color=colour, label=kind)
 axes[1].set_xticks(range(len(names)), names)
 axes[1].axhline(1, color="black", linestyle="--")
-axes[1].set(ylabel="Fréchet distance over plain", ylim=(0, 1.5), title="At what price")
+axes[1].set(
+    ylabel="Fréchet distance over plain", ylim=(0, None), ymargin=0.3, title="At what price"
+)
 axes[1].legend(loc="upper center", ncols=2)
 axes[2].plot(list(count_rates), list(count_rates.values()), "o-", color=plotting.BLUE)
 axes[2].axhline(plain["non_sensitive_rate"], color="black", linestyle="--")
-axes[2].set(xlabel="references in S", xscale="log", ylim=(0.8, 1), title="With how many")
+axes[2].set(xlabel="references in S", xscale="log", ylim=(bottom, 1), title="With how many")
 axes[2].set_xticks(list(counts), [str(n) for n in counts])
 axes[2].minorticks_off()
 
@@ -748,7 +760,7 @@ claims += window_claims if asserted else []
 #
 # <details><summary>Answer</summary>
 #
-# The middle third, where the pictures decide what they become, and the late third after it. Early, the odds are nearly the same for all images: everything is pushed alike, safe images as well, which costs distance and decides little. Late, fewer images can still turn, but those that need it are known. And ten references already do most of what all of them do: `width` makes each stand for its neighbourhood.
+# The middle third, where the pictures decide what they become, and the late third after it. Early, the odds are nearly the same for all images and everything is pushed alike: alone that changes little either way, and added to the rest ("all" against "chosen") it costs distance on pixels and gains nothing. Late, fewer images can still turn, but those that need it are known. And ten references already do most of what all of them do: `width` makes each stand for its neighbourhood.
 #
 # </details>
 #
@@ -821,7 +833,7 @@ figures.show_figure(
 #
 # <details><summary>Answer</summary>
 #
-# It shrinks. "The distance to $U$ must not shrink" was the bar set for this check, and taken literally steering misses it: the printed ratio is below 1. The distance to images that nobody has shown it shrinks by the same factor, and steered samples still lie farther from $U$ than real digits do. So they became more like digits, not more like those in $U$. The claims are about that comparison and about copies.
+# It shrinks. "The distance to $U$ must not shrink" was the bar set for this check, and taken literally steering misses it: the printed ratio is below 1. The distance to images that nobody has shown it shrinks by the same factor, and steered samples still lie farther from $U$ than real digits do. So they became more like digits, not more like those in $U$. The claims are about that comparison and about copies. Their bounds were set after this was seen.
 #
 # </details>
 #
@@ -1026,7 +1038,7 @@ except ValueError as error:
 # %% [markdown]
 # ## Limits
 #
-# - Not a guarantee. What no reference resembles is not steered away from, and the last per cent stays.
+# - Not a guarantee. What no reference resembles is not steered away from, and about two images in a hundred stay.
 # - It protects a sampler, not a model: who holds the weights can leave the hook out. Training (chapter 05) cannot be left out so.
 # - The odds need images of $U$. Without them the constant and the mean kernel remain, and the figure of strengths says what they are worth here.
 # - `assumed_share` far above the true share is a strength, no probability any more. The window keeps it from acting where it would be wrong for everybody.
@@ -1107,8 +1119,8 @@ except ValueError as error:
 # ## What we learnt
 #
 # - The safe mean is the data's mean, moved away from the unsafe mean by the odds of being unsafe. It is exact, and on mixtures it samples exactly the safe law.
-# - Estimated from $S$ and $U$, the odds survive in 64 dimensions. A density alone does not.
-# - On digits steering needs no training, leaks about as little as PU training and stays nearer to real digits; both together leak least and pay in distance.
+# - Estimated from $S$ and $U$ at a middling noise, the odds survive in 64 dimensions. A density alone does not.
+# - On digits steering, tuned on other seeds, leaks about as little as PU training without any training, and stays nearer to real digits; both together leak least and pay in distance on pixels.
 # - When to steer depends on the weight. The odds pay in the middle of the trajectory.
 #
 # **References**

@@ -3,7 +3,8 @@
     images -> out-of-fold scores (prior_scores) -> an estimate (prior_estimators)
            -> its interval, by resampling the scores (here)
 
-PUDM takes beta as given and leaves estimating it to future work (section 5.4.2).
+PUDM sets beta by hand; its section 5.4.2 names estimators from the literature and uses
+none.
 """
 
 from dataclasses import dataclass, replace

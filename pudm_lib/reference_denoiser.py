@@ -197,12 +197,20 @@ def _check_dims(references: Tensor, dims: int) -> int:
 
 
 def reference_level(
-    references: Tensor, quantile: float, alphas_cumprod: Tensor | None = None, *, seed=0
+    references: Tensor,
+    quantile: float,
+    alphas_cumprod: Tensor | None = None,
+    *,
+    width: float = 0.0,
+    seed: int = 0,
 ) -> Callable[[int], float]:
     """t -> the quantile of log beta(x_t) over noised references, a scale for densities.
 
     Half of the references are noised and compared with the other half, so that none
     meets itself.
+
+    Args:
+        width: of the denoiser whose density is to be scaled.
 
     Raises:
         ValueError: quantile outside [0, 1], or fewer than two references.
@@ -211,7 +219,8 @@ def reference_level(
         raise ValueError(f"quantile={quantile}, must be in [0, 1]")
     if len(references) < 2:
         raise ValueError(f"{len(references)} references, must be >= 2 for a quantile")
-    unsafe = ReferenceDenoiser(references[::2], alphas_cumprod, clip=None)
+    half = references[::2]
+    unsafe = ReferenceDenoiser(half, alphas_cumprod, width=width, clip=None)
 
     @cache
     def level(t: int) -> float:

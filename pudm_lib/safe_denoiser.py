@@ -202,14 +202,16 @@ class SafeDenoiser:
             )
 
 
+# What a trace says of a step besides t and the number of images.
+TRACED = ("effective", "weight", "corrected", "capped", "certain", "underflow")
+
+
 def by_time(trace: list[dict[str, float]]) -> dict[str, list[float]]:
     """A trace of several batches as columns, one row a t, the noisiest first; means
     over images."""
     times = sorted({record["t"] for record in trace}, reverse=True)
     columns = {"t": times}
-    for name in trace[0] if trace else ():
-        if name in ("t", "images"):
-            continue
+    for name in TRACED:
         columns[name] = []
         for t in times:
             rows = [r for r in trace if r["t"] == t]

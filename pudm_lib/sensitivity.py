@@ -28,7 +28,7 @@ def grid_experiments(
     unsupervised one, so that one is run for it, once.
 
     Raises:
-        ValueError: no betas, a beta outside [0, 1), or fewer than two seeds.
+        ValueError: betas that do not rise from 0 or leave [0, 1); fewer than two seeds.
     """
     check_betas(betas)
     if len(seeds) < 2:
@@ -50,10 +50,15 @@ def grid_experiments(
 
 
 def check_betas(betas: Sequence[float]) -> None:
-    """Raise ValueError, naming the values, unless all are in [0, 1) and rising."""
+    """Raise ValueError, naming the values, unless all are in [0, 1) and rise from 0,
+    the unsupervised model that the others are compared with."""
     inside = all(0 <= beta < 1 for beta in betas)
-    if not (len(betas) and inside and list(betas) == sorted(set(betas))):
-        raise ValueError(f"betas={list(betas)}, must be in [0, 1), rising and not none")
+    rising = list(betas) == sorted(set(betas))
+    if not (inside and rising and len(betas) > 1 and betas[0] == 0):
+        raise ValueError(
+            f"betas={list(betas)}, must be in [0, 1), rise and begin with 0, the "
+            "unsupervised model"
+        )
 
 
 def measure_grid(

@@ -53,7 +53,10 @@ def study(
     return record["numbers"], record
 
 
-_REMEDY = 'set studies="measured" to measure it here, which takes long'
+_REMEDY = (
+    'set studies="measured" to measure it here, which takes long, or choose a preset '
+    "and settings that have one"
+)
 
 
 def committed_folder(preset: str) -> Path:

@@ -20,6 +20,7 @@ from pudm_lib.reference_denoiser import (
     reference_level,
 )
 from pudm_lib.safe_denoiser import (
+    TRACED,
     ConstantWeight,
     KernelWeight,
     PosteriorOdds,
@@ -257,6 +258,24 @@ def test_strength_zero_changes_nothing(weight):
     x0_hat = images(4, seed=1)
     assert torch.equal(hook(x0_hat, x0_hat, 500), x0_hat)
     assert hook.trace[0]["corrected"] == 0 and hook.trace[0]["underflow"] == 0
+
+
+@pytest.mark.parametrize("width", [0.0, 1.0])
+@pytest.mark.parametrize("t", [40, 160, 480])
+def test_a_levelled_kernel_has_weight_eta_at_noised_references(width, t):
+    references = gaussian(400, 2, dtype=torch.float32).clamp(-1, 1)
+    level = reference_level(references, 0.5, width=width)
+    weight = KernelWeight(0.1, level=level)
+    unsafe = ReferenceDenoiser(references[::2], width=width)
+    a = unsafe.alphas_cumprod[t].item()
+    noise = gaussian(200, 2, seed=7, dtype=torch.float32)
+    x_t = a**0.5 * references[1::2] + (1 - a) ** 0.5 * noise
+    median = weight(x_t, t, unsafe(x_t, t)).median().exp().item()
+    assert 0.1 / 2.5 < median < 0.1 * 2.5
+
+
+def test_a_trace_of_nothing_has_its_columns():
+    assert by_time([]) == {"t": []} | {name: [] for name in TRACED}
 
 
 def test_reference_level_is_between_its_quantiles():

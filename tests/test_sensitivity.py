@@ -12,16 +12,25 @@ from pudm_lib.metrics import wilson_interval
 
 
 @pytest.mark.parametrize(
-    "betas", [[], [-0.1, 0.2], [0.0, 1.0], [0.2, 0.1], [0.1, 0.1], [float("nan")]]
+    "betas",
+    [
+        [],
+        [0.0],
+        [0.1, 0.2],
+        [-0.1, 0.2],
+        [0.0, 1.0],
+        [0.0, 0.2, 0.1],
+        [0.0, float("nan")],
+    ],
 )
 def test_betas_outside_their_range_or_order_are_refused(betas):
-    with pytest.raises(ValueError, match=r"must be in \[0, 1\), rising and not none"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\), rise and begin with 0"):
         sensitivity.grid_experiments("ci", betas, [0, 1])
 
 
 def test_one_seed_is_refused():
     with pytest.raises(ValueError, match=r"seeds=\[0\], must be at least two"):
-        sensitivity.grid_experiments("ci", [0.1], [0])
+        sensitivity.grid_experiments("ci", [0.0, 0.1], [0])
 
 
 def test_all_methods_share_the_unsupervised_models_at_beta_zero():
