@@ -408,7 +408,6 @@ def test_by_time_averages_over_images():
     assert columns["t"] == [700, 20] and columns["weight"] == [0.5, 0.5]
     a, b = (record["effective"] for record in hook.trace[:2])
     assert columns["effective"][1] == pytest.approx((3 * a + b) / 4)
-    assert by_time([]) == {"t": []}
 
 
 # -- bad arguments ------------------------------------------------------------------
