@@ -801,7 +801,7 @@ for wrong in ([0.0, 1.0], [0.0, 0.2, 0.1], [0.1, 0.2]):
 # - The rate and the distance need a judge and held-out normal images. A user who has neither sees samples, the risk and an estimate of β, and should choose a β a little above that.
 # - An estimate of β is only as good as S is random. Images that nobody thought of labelling are counted as normal, by every estimator here.
 # - Digits are separable: some images can only be sensitive. Where every sensitive image might also be a normal one, the estimators give an upper bound of the share and nothing better.
-# - Three seeds. The intervals of the paired differences are ±0.2 and ±0.6 points wide, those of a rate by itself more than a point.
+# - Three seeds. What they can and cannot tell apart is in the printed intervals: those of paired differences are a fraction of a point, those of a rate by itself are wider.
 # - The paper sweeps β on CIFAR-10; here it is digits, from scratch. The shape of the curve is what can be compared.
 #
 # ## Exercises

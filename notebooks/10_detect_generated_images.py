@@ -62,6 +62,7 @@ settings = {"dataset": dataset, "normal": normal} | ({"steps": steps} if steps e
 experiments = [experiment(preset, **settings, method=method, seed=s) for s in seeds]
 augmented = experiment(preset, **settings, method=method, seed=seeds[0], augmentation="affine")
 first = experiments[0]
+chapter = {"chapter": "10_detect_generated_images", "preset": preset}
 protected = {m: [experiment(preset, **settings, method=m, seed=s) for s in seeds] for m in others}
 if len({*seeds}) < 2:
     raise ValueError(f"seeds={seeds}, must be at least two different ones")
@@ -223,8 +224,7 @@ show_figure(
     alt="Four rows of seven small pictures: a real digit, a generated digit, and the means over all real and all "
     "generated ones; in each row the image and its error maps at six steps from 165 to 990. At low noise the "
     "error sits on the strokes, at high noise on the border, most where digits touch the upper and the lower edge.",
-    chapter="10_detect_generated_images",
-    preset=preset,
+    **chapter,
     parameters=settings | {"method": method, "seed": seeds[0], "step_size": PAPER_STEP},
     numbers={"t_se": steps_up, "mean_error": maps.sum((2, 3)).mean(1)},
     device=first.training.device,
@@ -303,11 +303,11 @@ for name, rule in rules.items():
 from pudm_lib.learned_detectors import fit_logistic, logistic_score, pixel_statistics
 
 
-def pixel_auc(real_images, generated_images):
-    """Test AUC of a logistic regression on eight pixel statistics."""
+def pixel_pair(real_images, generated_images):
+    """Test scores of a logistic regression on eight pixel statistics."""
     numbers = pixel_statistics(real_images), pixel_statistics(generated_images)
     fitted = fit_logistic(*(early(x) for x in numbers))
-    return float(auc(*(logistic_score(fitted, late(x)) for x in numbers)))
+    return tuple(logistic_score(fitted, late(x)).numpy() for x in numbers)
 
 
 formats = {
@@ -318,7 +318,7 @@ formats = {
     "both as JPEG": (jpeg(real), jpeg(drawn[0])),
     f"both {levels} levels": (real, generated[0]),
 }
-pixel_areas = {name: pixel_auc(*pair) for name, pair in formats.items()}
+pixel_areas = {name: float(auc(*pixel_pair(*pair))) for name, pair in formats.items()}
 print({name: round(value, 3) for name, value in pixel_areas.items()})
 
 # %%
@@ -361,8 +361,7 @@ show_figure(
     + ". Right: AUC of pixel statistics: "
     + ", ".join(f"{name} {value:.2f}" for name, value in pixel_areas.items())
     + ".",
-    chapter="10_detect_generated_images",
-    preset=preset,
+    **chapter,
     parameters=settings | {"method": method, "seed": seeds[0], "step_size": PAPER_STEP},
     numbers={"curves": curves, "chosen": tested, "pixel_statistics": pixel_areas},
     claims=shortcut_claims if asserted else (),
@@ -418,8 +417,7 @@ show_figure(
     alt=f"Squares for every step size and T_SE, coloured by AUC on the validation half. Lowest "
     f"{area_map[low]:.2f} at step size {low[0]}, T_SE {low[1]}; highest {area_map[high]:.2f} at step size "
     f"{high[0]}, T_SE {high[1]}.",
-    chapter="10_detect_generated_images",
-    preset=preset,
+    **chapter,
     parameters=settings | {"method": method, "seeds": seeds},
     numbers={"auc": {f"{size}/{t}": value for (size, t), value in area_map.items()}},
     device=first.training.device,
@@ -503,8 +501,7 @@ show_figure(
     "10_scores",
     alt="Two overlapping histograms, the logarithm of the t-error of real and of generated test images of the "
     f"first model at step size {at_first[0]}, T_SE {at_first[1]}; AUC of the chosen rule {auc(*stat[0]):.2f}.",
-    chapter="10_detect_generated_images",
-    preset=preset,
+    **chapter,
     parameters=settings | {"method": method, "seed": seeds[0]},
     numbers={"t_se": at_first[1], "step_size": at_first[0], "auc": auc(*stat[0])},
     device=first.training.device,
@@ -641,8 +638,7 @@ show_figure(
     f"{against['generated against training'].max():.2f} at most, and of training against held-out images, from "
     f"{against['training against held-out'].min():.2f} to {against['training against held-out'].max():.2f}. "
     "Right: four controls with intervals around 0.5.",
-    chapter="10_detect_generated_images",
-    preset=preset,
+    **chapter,
     parameters=settings | {"method": method, "seeds": seeds},
     numbers={"auc": against, "controls": null},
     claims=control_claims if asserted else (),
@@ -721,13 +717,6 @@ for seed, model, images, rule in zip(seeds, models, generated, rules_165, strict
 
 
 # %%
-def statistics_outcome(images):
-    numbers = pixel_statistics(real), pixel_statistics(images)
-    fitted = fit_logistic(*(early(x) for x in numbers))
-    pair = tuple(logistic_score(fitted, late(x)).numpy() for x in numbers)
-    return pair, accuracy(*pair, 0)
-
-
 outcome["SeDID Stat"] = [
     (pair, accuracy(*pair, rule.threshold)) for pair, rule in zip(stat, rules, strict=True)
 ]
@@ -738,7 +727,8 @@ outcome["SeDID Stat, step 165"] = [
 outcome |= networks
 outcome["multi-step, six"] = [(pair, accuracy(*pair, 0)) for pair in multi_six]
 outcome["multi-step, all"] = [(pair, accuracy(*pair, 0)) for pair in multi_all]
-outcome["pixel statistics"] = [statistics_outcome(images) for images in generated]
+plain = [pixel_pair(real, images) for images in generated]
+outcome["pixel statistics"] = [(pair, accuracy(*pair, 0)) for pair in plain]
 pairs = {name: [pair for pair, _ in o] for name, o in outcome.items()}
 table_2 = {
     name: (mean_auc(p), mean_auc_interval(p), np.mean([right for _, right in outcome[name]]))
@@ -778,6 +768,17 @@ axes[0].axvline(0.5, color="0.5", linestyle="--")
 axes[0].set_yticks(range(len(order)), order)
 axes[0].set(xlabel="AUC, test half", xlim=(0.3, 1))
 axes[0].set_title(f"{order[-1]}: the best of them, at {table_2[order[-1]][0]:.2f}")
+black_pairs = [
+    tuple((x == 0).double().mean((1, 2, 3)).numpy() for x in (late(real), late(images)))
+    for images in generated
+]
+black = {
+    "real": black_pairs[0][0].mean(),
+    "generated": np.mean([g.mean() for _, g in black_pairs]),
+    "auc": mean_auc([(-r, -g) for r, g in black_pairs]),
+}
+
+# %%
 detector_claims = [
     claim(
         f"multi-step ({name}) is at least as good as the best single step",
@@ -800,8 +801,7 @@ show_figure(
     alt="Dot plot of AUC with intervals for "
     + "; ".join(f"{name} {table_2[name][0]:.2f}" for name in reversed(order))
     + ".",
-    chapter="10_detect_generated_images",
-    preset=preset,
+    **chapter,
     parameters=settings
     | {"method": method, "seeds": seeds, "network_steps": network_steps}
     | {"step_sizes": step_sizes, "levels": levels},
@@ -811,6 +811,7 @@ show_figure(
         "accuracy": {name: row[2] for name, row in table_2.items()},
         "each": {name: [auc(*pair) for pair in p] for name, p in pairs.items()},
         "gain_of_multi_step": gains,
+        "share_of_black": black,
     },
     claims=detector_claims if asserted else (),
     device=first.training.device,
@@ -828,14 +829,11 @@ show_figure(
 # So pixel statistics are ahead, with equal grey levels and equal classes. Which of the eight numbers does it? Look at one: the share of pixels that are exactly black.
 
 # %%
-black = [
-    ((x == 0).double().mean((1, 2, 3)).numpy() for x in (late(real), late(images)))
-    for images in generated
-]
-black = [tuple(pair) for pair in black]
-shares = [np.mean([scores.mean() for scores in side]) for side in zip(*black, strict=True)]
-print(f"black pixels: real {shares[0]:.3f}, generated {shares[1]:.3f} of an image; ", end="")
-print(f"AUC of that alone {mean_auc([(-r, -g) for r, g in black]):.3f}")
+print(
+    f"black pixels: real {black['real']:.3f}, generated {black['generated']:.3f} of an image; ",
+    end="",
+)
+print(f"AUC of that alone {black['auc']:.3f}")
 
 # %% [markdown]
 # Around a digit a real image is exactly 0 (its pixels count the ink in blocks of a scan) and a sample *nearly* 0; a faint haze crosses to the next grey level here and there. That is a trace of generation, and a true one. It is also the first thing that a rounding, a rescaling or a better sampler takes away. So two questions: how much is left when both kinds have coarser grey levels and the detectors are made anew for them? And what does a detector that was made for one pipe do in another?
@@ -941,8 +939,7 @@ show_figure(
     "10_robust",
     alt="AUC of three detectors. Left, made anew for both kinds with fewer grey levels; right, made for "
     f"unchanged images and shown changed ones. {'; '.join(words)}.",
-    chapter="10_detect_generated_images",
-    preset=preset,
+    **chapter,
     parameters=settings | {"method": method, "seeds": seeds, "step_size": PAPER_STEP},
     numbers={"made_anew": renewed, "as_made": robust},
     device=first.training.device,
@@ -1006,8 +1003,7 @@ show_figure(
     + " (multi-step). Right, models of each method on their own images: "
     + "; ".join(f"{name} {table['multi-step, six'][0]:.2f}" for name, table in home.items())
     + " (multi-step).",
-    chapter="10_detect_generated_images",
-    preset=preset,
+    **chapter,
     parameters=settings | {"method": method, "others": others, "seeds": seeds},
     numbers={"transfer": transfer, "home": home},
     device=first.training.device,

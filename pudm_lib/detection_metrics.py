@@ -109,17 +109,15 @@ def mean_auc_interval(
         return mean(models) if others is None else mean(models) - mean(others)
 
     indices = [np.arange(len(models[0][0])), *(np.arange(len(g)) for _, g in models)]
-    result = stats.bootstrap(
+    return _bootstrap(
         indices,
         statistic,
         n_resamples=resamples,
-        batch=BOOTSTRAP_BATCH,
-        vectorized=True,
         confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
+        seed=seed,
+        vectorized=True,
+        batch=BOOTSTRAP_BATCH,
     )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def auc_interval(real, generated, **options) -> tuple[float, float]:
@@ -137,16 +135,22 @@ def interval_of(
     seed: int = 0,
 ) -> tuple[float, float]:
     """Bootstrap interval of a number statistic(real, generated), such as a TPR."""
-    result = stats.bootstrap(
+    return _bootstrap(
         as_scores(real, generated),
         statistic,
         n_resamples=resamples,
-        vectorized=False,
         confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
+        seed=seed,
+        vectorized=False,
     )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def _bootstrap(samples, statistic, *, seed: int, **options) -> tuple[float, float]:
+    """SciPy's percentile interval; options as scipy.stats.bootstrap takes them."""
+    rng = np.random.default_rng(seed)
+    options |= {"method": "percentile", "rng": rng}
+    interval = stats.bootstrap(samples, statistic, **options).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def tpr_at_fpr(real, generated, fpr: float) -> float:

@@ -110,8 +110,9 @@ def dire(
     check_t_se([t], step_size, len(ALPHAS_CUMPROD))
 
     def reconstruction(x: Tensor, where: slice) -> Tensor:
-        *_, (_, _, x_t, _) = up_and_back(model, x, step_size, t, ALPHAS_CUMPROD)
-        for level in range(t, 0, -step_size):
+        # The last step up has been taken back already.
+        *_, (_, _, _, x_t) = up_and_back(model, x, step_size, t, ALPHAS_CUMPROD)
+        for level in range(t - step_size, 0, -step_size):
             eps_hat = predict_eps(model, x_t, level)
             x_t = move(x_t, eps_hat, level, level - step_size, ALPHAS_CUMPROD)
         return (x_t - x).abs().flatten(1).mean(1)

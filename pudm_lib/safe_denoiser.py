@@ -113,6 +113,10 @@ def log_odds(log_pi: Tensor) -> Tensor:
     return log_pi - torch.log(-torch.expm1(log_pi.clamp(max=0)))
 
 
+def bounded(x: Tensor, clip: float | None) -> Tensor:
+    return x if clip is None else x.clamp(-clip, clip)
+
+
 def check_window(window: tuple[int, int], num_train_timesteps: int) -> None:
     first, last = window
     if not 0 <= first <= last < num_train_timesteps:
@@ -171,9 +175,7 @@ class SafeDenoiser:
         self._record(t, unsafe, log_weight, weight, lost)
         w = weight.to(x0_hat).reshape(-1, *[1] * (x0_hat.ndim - 1))
         corrected = x0_hat + w * (x0_hat - unsafe.mean)  # (4)
-        return (
-            corrected if self.clip is None else corrected.clamp(-self.clip, self.clip)
-        )
+        return bounded(corrected, self.clip)
 
     def _record(self, t, unsafe, log_weight, weight, lost) -> None:
         def mean(values: Tensor) -> float:

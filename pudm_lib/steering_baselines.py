@@ -18,7 +18,7 @@ from pudm_lib.diffusion import (
 from pudm_lib.losses import METHODS
 from pudm_lib.networks import MLPDenoiser
 from pudm_lib.reference_denoiser import check_references, kernel_posterior
-from pudm_lib.safe_denoiser import check_strength, check_window
+from pudm_lib.safe_denoiser import bounded, check_strength, check_window
 from pudm_lib.sampling import DenoisedHook
 
 
@@ -60,7 +60,7 @@ class SparseRepellency:
         push = (self.radius / distances.clamp(min=1e-12) - 1).clamp(min=0)
         # sum_n push_n (x - x_n) without a (B, N, D) tensor.
         moved = x + self.strength * (push.sum(1, keepdim=True) * x - push @ references)
-        return _bounded(moved.reshape_as(x0_hat).to(x0_hat), self.clip)
+        return bounded(moved.reshape_as(x0_hat).to(x0_hat), self.clip)
 
 
 @dataclass
@@ -82,7 +82,7 @@ class RandomDirection:
         order = torch.randperm(correction.shape[1], generator=generator)
         signs = torch.randint(2, order.shape, generator=generator) * 2 - 1
         turned = correction[:, order.to(x0_hat.device)] * signs.to(x0_hat)
-        return _bounded(x0_hat + turned.reshape_as(x0_hat), self.clip)
+        return bounded(x0_hat + turned.reshape_as(x0_hat), self.clip)
 
 
 @dataclass
@@ -126,7 +126,7 @@ class ReleasedCode:
         total = found.log_kernel.exp() * len(references)
         share = (total / (total + 1e-8)).to(x0_hat)
         share = share.reshape(-1, *[1] * (x0_hat.ndim - 1))
-        return _bounded(x0_hat - self.scale * share * found.mean, self.clip)
+        return bounded(x0_hat - self.scale * share * found.mean, self.clip)
 
 
 @dataclass
@@ -159,7 +159,7 @@ class ClassifierGuidance:
             at = x_t.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.ell(at, t).sum(), at)
         moved = x0_hat - self.scale * (1 - a) / math.sqrt(a) * gradient.to(x0_hat)
-        return _bounded(moved, self.clip)
+        return bounded(moved, self.clip)
 
 
 class PUClassifier(nn.Module):
@@ -213,7 +213,3 @@ def train_pu_classifier(
         risk.step.backward()
         optimiser.step()
     return model.eval()
-
-
-def _bounded(x: Tensor, clip: float | None) -> Tensor:
-    return x if clip is None else x.clamp(-clip, clip)
