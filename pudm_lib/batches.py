@@ -10,17 +10,23 @@ from torch import Tensor
 from pudm_lib.diffusion import random_generator
 from pudm_lib.training_settings import TrainingSettings
 
-# Streams of randomness: the order of the images here, the noise in training.
-ORDER, NOISE = 0, 1
+# Streams of randomness: the order of the images here, the noise and the conditions
+# that are dropped in training.
+ORDER, NOISE, DROP = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """What a method may see; uint8 images (n, C, H, W) or float points (n, D)."""
+    """What a method may see; uint8 images (n, C, H, W) or float points (n, D).
+
+    conditions: for a class-conditional model, the (n,) integers that belong to the
+        images, by the names of the sets.
+    """
 
     unlabeled: Tensor
     sensitive: Tensor
     normal: Tensor | None = None
+    conditions: dict[str, Tensor] | None = None
 
 
 def sets_in_use(
@@ -39,6 +45,20 @@ def sets_in_use(
                 f"set num_{name} >= 1"
             )
     return {name: x.to(device) for name, x in wanted.items()}
+
+
+def check_conditions(
+    conditions: dict[str, Tensor], sets: dict[str, Tensor], count: int
+) -> None:
+    """Raise ValueError unless each image of the sets has a condition 0 .. count-1."""
+    for name, x in sets.items():
+        found = conditions[name]
+        low, high = (int(end) for end in found.aminmax())
+        if len(found) != len(x) or low < 0 or high >= count:
+            raise ValueError(
+                f"{len(found)} conditions, {low} to {high}, for {len(x)} {name} "
+                f"images, must be one for each, in 0 .. {count - 1}"
+            )
 
 
 def batch_order(

@@ -14,6 +14,9 @@ from torch import Tensor
 from pudm_lib.datasets import GROUPS, open_dataset
 from pudm_lib.image_source import ImageSource, read_resized
 
+# What `condition` may name besides groups of classes.
+CONDITIONS = {"pairs": "0,1;2,3;4,5;6,7;8,9"}
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -36,6 +39,10 @@ class DataSettings:
     )
     resolution: int = field(default=0, metadata={"help": "pixels a side; 0: the set's"})
     channels: int = field(default=0, metadata={"help": "1 or 3; 0: the set's"})
+    condition: str = field(
+        default="none",
+        metadata={"help": 'what to ask for: none, pairs, or classes, "0,1;2,3;..."'},
+    )
 
     def __post_init__(self):
         least = {
@@ -60,6 +67,8 @@ class PUSplit:
         the reader's eyes only; no training method takes it.
     indices: positions in the set's own training part ("unlabeled", "sensitive",
         "normal") or test part ("test").
+    conditions: by the same names, (n,) integers: what each image is asked for by, as a
+        caption is; None without a condition.
     """
 
     x_unlabeled: Tensor
@@ -68,6 +77,7 @@ class PUSplit:
     x_test: Tensor
     hidden_labels: Tensor
     indices: dict[str, np.ndarray]
+    conditions: dict[str, Tensor] | None = None
 
     @property
     def sensitive_share(self) -> float:
@@ -107,6 +117,39 @@ def sensitive_labels(source: ImageSource, normal: str) -> dict[str, np.ndarray]:
         raise ValueError(f"normal={normal!r} leaves no sensitive class")
     ids = [source.classes.index(name) for name in known]
     return {part: ~np.isin(labels, ids) for part, labels in source.labels.items()}
+
+
+def condition_groups(condition: str) -> list[list[str]]:
+    """The classes behind each condition: "0,1;2,3" -> [["0", "1"], ["2", "3"]].
+
+    Args:
+        condition: a name of `CONDITIONS`; or class names, separated by commas, in
+            groups, separated by semicolons; or "none", which has no groups.
+    """
+    if condition == "none":
+        return []
+    groups = CONDITIONS.get(condition, condition).split(";")
+    return [[name.strip() for name in group.split(",")] for group in groups]
+
+
+def condition_labels(source: ImageSource, condition: str) -> dict[str, np.ndarray]:
+    """{"train": (N,), "test": (M,)} integers, the group that an image's class is in.
+
+    Raises:
+        ValueError: not every class of the set in exactly one group.
+    """
+    groups = condition_groups(condition)
+    named = [name for group in groups for name in group]
+    if sorted(named) != sorted(source.classes):
+        raise ValueError(
+            f"condition={condition!r} must be none, or {', '.join(CONDITIONS)} for "
+            "digits, or name each class once, with commas inside a group and "
+            f"semicolons between groups; the classes of {source.name!r} are "
+            f"{', '.join(source.classes)}"
+        )
+    group_of = {name: i for i, group in enumerate(groups) for name in group}
+    of_class = np.array([group_of[name] for name in source.classes])
+    return {part: of_class[labels] for part, labels in source.labels.items()}
 
 
 def image_size(settings: DataSettings, source: ImageSource) -> tuple[int, int]:
@@ -167,6 +210,13 @@ def make_split(settings: DataSettings, seed: int, *, download=False) -> PUSplit:
         )
 
     hidden = sensitive_labels(source, settings.normal)["train"][indices["unlabeled"]]
+    conditions = None
+    if settings.condition != "none":
+        labels = condition_labels(source, settings.condition)
+        conditions = {
+            name: torch.from_numpy(labels["test" if name == "test" else "train"][i])
+            for name, i in indices.items()
+        }
     return PUSplit(
         x_unlabeled=read("unlabeled"),
         x_sensitive=read("sensitive"),
@@ -174,4 +224,5 @@ def make_split(settings: DataSettings, seed: int, *, download=False) -> PUSplit:
         x_test=read("test", "test"),
         hidden_labels=torch.from_numpy(hidden),
         indices=indices,
+        conditions=conditions,
     )

@@ -35,6 +35,11 @@ class Experiment:
             raise ValueError(
                 f"network={self.network!r}, must be one of {', '.join(UNETS)}"
             )
+        if self.data.condition == "none" and self.sampling.guidance_scale != 1:
+            raise ValueError(
+                f"guidance_scale={self.sampling.guidance_scale} guides towards a "
+                "condition, and there is none; set condition"
+            )
         # Refused here and not after the training.
         make_scheduler(self.sampling, self.training.num_train_timesteps)
         if not 0 <= self.seed < 2**31:

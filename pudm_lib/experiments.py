@@ -24,11 +24,13 @@ from pudm_lib.checkpoints import (
     with_prefix,
     without_prefix,
 )
-from pudm_lib.data import PUSplit, make_split, to_uint8
+from pudm_lib.data import PUSplit, condition_groups, make_split, to_uint8
 from pudm_lib.devices import available_cores, cpu_threads, resolve_device
+from pudm_lib.diffusion import alphas_cumprod_of, linear_betas
 from pudm_lib.evaluators import load_evaluator
 from pudm_lib.experiment_settings import Experiment, experiment, setting_fields
 from pudm_lib.figures import environment
+from pudm_lib.guidance import Guided
 from pudm_lib.keys import result_key, training_key
 from pudm_lib.metrics import measure
 from pudm_lib.networks import make_unet
@@ -110,7 +112,7 @@ def run(experiment: Experiment, *, report=None) -> Result:
         with _locked(folder(experiment)):
             if not path.exists():
                 model = _trained(experiment, split, report)
-                images = draw(experiment, model, split)
+                images = draw(experiment, _guided(experiment, model), split)
                 evaluator = load_evaluator(experiment.data, device=device)
                 numbers, sensitive = measure(images, split, evaluator)
                 tensors = {"samples": images, "sensitive": sensitive}
@@ -137,7 +139,12 @@ def make_network(experiment: Experiment, split: PUSplit) -> nn.Module:
     _, channels, resolution, _ = split.x_unlabeled.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.seed)
-        return make_unet(experiment.network, resolution=resolution, channels=channels)
+        return make_unet(
+            experiment.network,
+            resolution=resolution,
+            channels=channels,
+            num_conditions=len(condition_groups(experiment.data.condition)),
+        )
 
 
 def load_model(experiment: Experiment, *, report=None) -> nn.Module:
@@ -158,9 +165,25 @@ def draw(experiment: Experiment, model: nn.Module, split: PUSplit, **hooks) -> T
             shape=tuple(split.x_unlabeled.shape[1:]),
             seed=experiment.seed,
             num_train_timesteps=experiment.training.num_train_timesteps,
+            conditions=asked_conditions(experiment),
             **hooks,
         )
     return to_uint8(images)
+
+
+def asked_conditions(experiment: Experiment) -> Tensor | None:
+    """What each sample is asked for by: all conditions in turn; None without one."""
+    count = len(condition_groups(experiment.data.condition))
+    return torch.arange(experiment.sampling.num_samples) % count if count else None
+
+
+def _guided(experiment: Experiment, model: nn.Module) -> nn.Module:
+    if experiment.data.condition == "none":
+        return model
+    alphas_cumprod = alphas_cumprod_of(
+        linear_betas(experiment.training.num_train_timesteps)
+    )
+    return Guided(model, experiment.sampling.guidance_scale, alphas_cumprod)
 
 
 def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
@@ -168,7 +191,9 @@ def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
     path = _weights_path(experiment)
     checkpoint = folder(experiment) / "checkpoint.safetensors"
     if not path.exists():
-        images = TrainingImages(split.x_unlabeled, split.x_sensitive, split.x_normal)
+        images = TrainingImages(
+            split.x_unlabeled, split.x_sensitive, split.x_normal, split.conditions
+        )
         start = time.perf_counter()
         history = train(
             model,

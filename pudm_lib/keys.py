@@ -60,7 +60,9 @@ def code_hash(modules: tuple[str, ...]) -> str:
 def training_key(experiment: Experiment) -> str:
     """Names the trained weights: the same key, the same weights."""
     settings = asdict(experiment.training)
-    for name in (*UNUSED[experiment.training.method], *NOT_IN_KEY):
+    conditional = experiment.data.condition != "none"
+    unused = UNUSED[experiment.training.method]
+    for name in (*unused, *NOT_IN_KEY, *([] if conditional else ["p_uncond"])):
         settings.pop(name, None)
     device = resolve_device(experiment.training.device)
     settings["device"] = device
@@ -86,6 +88,8 @@ def result_key(experiment: Experiment) -> str:
         "training": training_key(experiment),
         "code": code_hash(RESULT_MODULES),
     }
+    if experiment.data.condition != "none":
+        parts["guidance"] = code_hash(("guidance",))
     if experiment.beta_estimate is not None:
         # The same model as with that beta given, but its result says where it is from.
         parts["beta_estimate"] = asdict(experiment.beta_estimate)

@@ -21,16 +21,23 @@ UNETS = {
 }
 
 
-def make_unet(size: str, *, resolution: int, channels: int) -> UNet2DModel:
+def make_unet(
+    size: str, *, resolution: int, channels: int, num_conditions: int = 0
+) -> UNet2DModel:
     """A U-Net for (B, channels, resolution, resolution) images.
+
+    With conditions it is called model(x_t, t, c), c a (B,) tensor of integers: the
+    condition 0 .. num_conditions-1 of each image or, for none, `null_class`.
 
     Args:
         size: a key of `UNETS`.
         resolution: pixels a side; must be divisible by 2 for each level but one.
         channels: 1 or 3.
+        num_conditions: 0 for a model without them.
 
     Raises:
-        ValueError: unknown size, or a resolution the levels cannot halve.
+        ValueError: unknown size, a resolution the levels cannot halve, or a negative
+            number of conditions.
     """
     if size not in UNETS:
         raise ValueError(f"network={size!r}, must be one of {', '.join(UNETS)}")
@@ -41,6 +48,8 @@ def make_unet(size: str, *, resolution: int, channels: int) -> UNet2DModel:
             f"resolution={resolution}: network {size!r} halves the image "
             f"{len(widths) - 1} times, so it must be a multiple of {halvings}"
         )
+    if num_conditions < 0:
+        raise ValueError(f"num_conditions={num_conditions}, must be >= 0")
     down = ["DownBlock2D"] * len(widths)
     up = ["UpBlock2D"] * len(widths)
     if attention is not None:
@@ -56,7 +65,23 @@ def make_unet(size: str, *, resolution: int, channels: int) -> UNet2DModel:
         up_block_types=tuple(up),
         norm_num_groups=groups,
         add_attention=attention is not None,
+        num_class_embeds=num_conditions + 1 if num_conditions else None,
     )
+
+
+def null_class(model: nn.Module) -> int:
+    """The class label that stands for no condition: the one after all of them.
+
+    Raises:
+        ValueError: a model without conditions.
+    """
+    classes = getattr(getattr(model, "config", None), "num_class_embeds", None)
+    if classes is None:
+        raise ValueError(
+            f"{type(model).__name__} takes no condition; a model that does is made "
+            "with num_conditions >= 1, an experiment by setting condition"
+        )
+    return classes - 1
 
 
 class MLPDenoiser(nn.Module):

@@ -4,6 +4,7 @@ Each image's noise depends on (seed, position of the image) alone, so the same s
 gives the same image at any batch size, and two models compare image by image.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -37,6 +38,10 @@ class SamplingSettings:
     sampling_batch: int = field(
         default=256, metadata={"help": "images at once, a bound on memory, >= 1"}
     )
+    guidance_scale: float = field(
+        default=1.0,
+        metadata={"help": "0: condition ignored, 1: as trained, above: overstated"},
+    )
 
     def __post_init__(self):
         if self.sampler not in SCHEDULERS:
@@ -45,6 +50,10 @@ class SamplingSettings:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name}={getattr(self, name)}, must be >= {low}")
+        if not 0 <= self.guidance_scale < math.inf:
+            raise ValueError(
+                f"guidance_scale={self.guidance_scale}, must be finite and >= 0"
+            )
 
 
 def make_scheduler(settings: SamplingSettings, num_train_timesteps: int = 1000):
@@ -71,6 +80,7 @@ def sample(
     shape: tuple[int, ...],
     seed: int,
     num_train_timesteps: int = 1000,
+    conditions: Tensor | None = None,
     clip: float | None = 1.0,
     denoised_hook: DenoisedHook | None = None,
     callback: StepCallback | None = None,
@@ -78,8 +88,11 @@ def sample(
     """Draw settings.num_samples items.
 
     Args:
-        model: model(x_t, t).sample predicts the noise.
+        model: model(x_t, t).sample predicts the noise, or model(x_t, t, c).sample where
+            there are conditions. settings.guidance_scale is for who makes the model a
+            `guidance.Guided` one.
         shape: of one item: (C, H, W), or (D,) for points.
+        conditions: (num_samples,) integers, one for each item.
         clip: bound of |x0|, 1 for images; None for data without one.
         denoised_hook: gets the predicted clean items (x0_hat, x_t, t) and returns
             what to use in their place: steering without training acts here.
@@ -87,7 +100,15 @@ def sample(
 
     Returns:
         float32 (num_samples, *shape) on the CPU.
+
+    Raises:
+        ValueError: another number of conditions than of items.
     """
+    if conditions is not None and len(conditions) != settings.num_samples:
+        raise ValueError(
+            f"{len(conditions)} conditions for num_samples={settings.num_samples}, "
+            "must be one for each"
+        )
     device = next(model.parameters()).device
     scheduler = make_scheduler(settings, num_train_timesteps)
     alphas_cumprod = scheduler.alphas_cumprod.double()
@@ -101,9 +122,10 @@ def sample(
             noise = [random_generator(SAMPLING, seed, i) for i in range(start, stop)]
             x_t = torch.stack([torch.randn(shape, generator=g) for g in noise])
             x_t = x_t.to(device)
+            c = () if conditions is None else (conditions[start:stop].to(device),)
             for step, t in enumerate(scheduler.timesteps.tolist()):
                 time = torch.full((len(x_t),), t, device=device)
-                eps_hat = model(x_t, time).sample
+                eps_hat = model(x_t, time, *c).sample
                 x0_hat = x0_from_eps(x_t, eps_hat, time, alphas_cumprod)
                 if clip is not None:
                     x0_hat = x0_hat.clamp(-clip, clip)

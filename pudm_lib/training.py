@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pudm_lib.augment import affine
-from pudm_lib.batches import NOISE, TrainingImages, batch_order, sets_in_use
+from pudm_lib.batches import (
+    DROP,
+    NOISE,
+    TrainingImages,
+    batch_order,
+    check_conditions,
+    sets_in_use,
+)
 from pudm_lib.checkpoints import (
     CheckpointError,
     load_tensors,
@@ -39,6 +46,7 @@ from pudm_lib.diffusion import (
 )
 from pudm_lib.losses import METHODS
 from pudm_lib.messages import one_line
+from pudm_lib.networks import null_class
 from pudm_lib.paths import headless
 from pudm_lib.training_settings import TrainingSettings
 
@@ -67,7 +75,8 @@ def train(
     """Train `model` in place and leave the averaged (EMA) weights in it.
 
     Args:
-        model: model(x_t, t).sample predicts the noise; already initialised.
+        model: model(x_t, t).sample predicts the noise, or model(x_t, t, c).sample where
+            the images have conditions (20); already initialised.
         images: see `TrainingImages`; kept whole on the training device.
         checkpoint: resumed from if it exists, written to as training goes on.
         report: called with the steps done and the latest losses in words, in place of
@@ -140,6 +149,10 @@ class _Loop:
             linear_betas(settings.num_train_timesteps)
         ).to(self.device)
         self.sets = sets_in_use(images, settings, self.device)
+        self.conditions = images.conditions
+        if self.conditions is not None:
+            self.null = null_class(model)
+            check_conditions(self.conditions, self.sets, self.null)
         if self.accelerator.num_processes > 1:
             raise ValueError(
                 f"{self.accelerator.num_processes} processes for one training, must be "
@@ -154,10 +167,10 @@ class _Loop:
     def advance(self) -> None:
         """One step of Algorithm 1."""
         settings, step = self.settings, self.step
-        x0, eps, t, sizes = self._batch()
+        x0, eps, t, c, sizes = self._batch()
         x_t = add_noise(x0, eps, t, self.alphas_cumprod)
         with self.accelerator.autocast():
-            eps_hat = self.model(x_t, t).sample
+            eps_hat = self.model(x_t, t, *c).sample
         ell = denoising_error(
             eps, eps_hat.float(), reduction=settings.reduction, tau=settings.tau
         )
@@ -177,8 +190,9 @@ class _Loop:
             self.history[step] = torch.stack([*kept, ell_s.mean()])
         self.step += 1
 
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor, list[int]]:
-        """x0, eps, t of the images of U, S and N, in this order, and their counts."""
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[int]]:
+        """x0, eps, t, [c] of the images of U, S and N, in this order, and their counts;
+        [] for a model without a condition."""
         settings, parts, sizes = self.settings, [], []
         for name in ("unlabeled", "sensitive", "normal"):
             chosen = self.order(name, self.step)
@@ -198,9 +212,20 @@ class _Loop:
                 generator=generator,
                 device=self.device,
             )
-            parts.append((x0, eps, t))
-        x0, eps, t = (torch.cat(column) for column in zip(*parts, strict=True))
-        return x0, eps, t, sizes
+            parts.append((x0, eps, t, *self._condition(name, chosen)))
+        x0, eps, t, *c = (torch.cat(column) for column in zip(*parts, strict=True))
+        return x0, eps, t, c, sizes
+
+    def _condition(self, name: str, chosen: Tensor) -> tuple[Tensor, ...]:
+        """The conditions of a set's chosen images, a share p_uncond of them replaced by
+        the null class, so that the model learns both halves of guidance."""
+        if self.conditions is None:
+            return ()
+        stream = (DROP, list(self.sets).index(name), self.step)
+        draws = torch.rand(len(chosen), generator=random_generator(self.seed, *stream))
+        c = self.conditions[name][chosen]
+        c = c.masked_fill(draws < self.settings.p_uncond, self.null)
+        return (c.to(self.device),)
 
     def look(self) -> str:
         """The latest losses in words; stops if any of the last steps is not finite."""

@@ -25,6 +25,7 @@ class TrainingSettings:
     batch_sensitive: int = _setting(4, "S images in a batch, >= 1")
     batch_normal: int = _setting(4, "N images in a batch (pnu), >= 1")
     batching: str = _setting("stratified", "stratified, or random (released code)")
+    p_uncond: float = _setting(0.1, "share of conditions dropped in training, 0 to 1")
     augmentation: str = _setting("none", "one of " + ", ".join(AUGMENTATIONS))
     learning_rate: float = _setting(2e-3, "peak of the cosine schedule, > 0")
     warmup_steps: int = _setting(100, "steps of linear warm-up, >= 0")
@@ -57,8 +58,9 @@ class TrainingSettings:
                 f"beta={self.beta}, must be in [0, 1): 0 is the unsupervised model, "
                 "1 would leave no normal images"
             )
-        if not 0 <= self.gamma <= 1:
-            raise ValueError(f"gamma={self.gamma}, must be in [0, 1]")
+        for name in ("gamma", "p_uncond"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)}, must be in [0, 1]")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay={self.ema_decay}, must be in [0, 1)")
         for name in ("tau", "learning_rate"):
