@@ -60,6 +60,8 @@ class Guided(nn.Module):
         self.null = null_class(model)
         check_strength("guidance_scale", guidance_scale)
         check_strength("mu", mu)
+        if not 0 <= negative < self.null:
+            raise ValueError(f"negative={negative}, must be in 0 .. {self.null - 1}")
         if alphas_cumprod is None:
             alphas_cumprod = alphas_cumprod_of(linear_betas())
         self.model, self.alphas_cumprod = model, alphas_cumprod

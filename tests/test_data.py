@@ -11,6 +11,8 @@ from PIL import Image
 
 from pudm_lib.data import (
     DataSettings,
+    condition_groups,
+    condition_labels,
     make_split,
     sensitive_labels,
     to_model_range,
@@ -102,6 +104,37 @@ def test_unknown_classes_are_refused_with_those_there_are():
         make_split(DataSettings(normal="purple"), 0)
     with pytest.raises(ValueError, match="leaves no sensitive class"):
         make_split(DataSettings(normal="0,1,2,3,4,5,6,7,8,9"), 0)
+
+
+def test_pairs_are_the_digits_halved_and_stay_with_their_images():
+    split = make_split(DataSettings(condition="pairs"), 5)
+    labels = open_dataset("digits").labels
+    assert split.conditions.keys() == split.indices.keys()
+    for name, chosen in split.indices.items():
+        digits = labels["test" if name == "test" else "train"][chosen]
+        assert split.conditions[name].tolist() == (digits // 2).tolist(), name
+    plain = make_split(DataSettings(), 5)
+    assert plain.conditions is None
+    assert torch.equal(plain.x_unlabeled, split.x_unlabeled)
+    # The caption does not tell the two classes of a pair apart.
+    for c in range(5):
+        of_pair = split.hidden_labels[split.conditions["unlabeled"] == c]
+        assert 0 < of_pair.float().mean() < 0.5
+
+
+def test_groups_of_the_users_own_classes_are_conditions(tmp_path):
+    picture_tree(tmp_path, classes=("ant", "bee", "cat"))
+    source = open_dataset(str(tmp_path))
+    found = condition_labels(source, "cat, ant;bee")["train"]
+    assert found.tolist() == [{0: 0, 1: 1, 2: 0}[y] for y in source.labels["train"]]
+    assert condition_groups("none") == []
+
+
+@pytest.mark.parametrize("condition", ["purple", "0,1;2,3", "pairs;0", "0,0;1", ""])
+def test_conditions_that_do_not_name_each_class_once_are_refused(condition):
+    message = rf"condition='{condition}' must be none, or pairs.*classes.*0, 1"
+    with pytest.raises(ValueError, match=message):
+        make_split(DataSettings(condition=condition), 0)
 
 
 def test_model_range_and_back_is_the_identity():

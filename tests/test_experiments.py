@@ -15,7 +15,17 @@ from pudm_lib.checkpoints import CheckpointError, load_tensors
 from pudm_lib.data import make_split
 from pudm_lib.evaluators import load_evaluator
 from pudm_lib.experiment_settings import BETA_MULTIPLE
-from pudm_lib.experiments import experiment, folder, is_done, run, run_many
+from pudm_lib.experiments import (
+    asked_conditions,
+    draw,
+    experiment,
+    folder,
+    is_done,
+    load_model,
+    run,
+    run_many,
+)
+from pudm_lib.guidance import Guided
 from pudm_lib.keys import code_hash, result_key, training_key
 from pudm_lib.parallel import side_by_side
 from pudm_lib.presets import PRESETS
@@ -138,11 +148,46 @@ def test_a_refused_run_writes_nothing(tmp_path, monkeypatch):
         ({"steps": True}, "steps=True, must be of type int"),
         ({"network": "giant"}, "network='giant', must be one of tiny, small"),
         ({"seed": -1}, "seed=-1, must be in"),
+        ({"guidance_scale": 2.0}, "guidance_scale=2.0 guides towards a condition"),
+        ({"condition": "pairs", "guidance_scale": -1.0}, "guidance_scale=-1.0, must"),
+        ({"p_uncond": 1.5}, r"p_uncond=1.5, must be in \[0, 1\]"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         experiment(**settings)
+
+
+def test_a_conditional_experiment_asks_for_each_condition_in_turn(runs):
+    e = experiment("ci", condition="pairs", guidance_scale=2.0, seed=8)
+    assert asked_conditions(e)[:7].tolist() == [0, 1, 2, 3, 4, 0, 1]
+    guided, network = run(e), load_model(e)
+    assert network.config.num_class_embeds == 6
+    split = make_split(e.data, 8)
+    assert torch.equal(draw(e, Guided(network, 2.0), split), guided.samples)
+    plain = run(experiment("ci", condition="pairs", seed=8))
+    assert torch.equal(draw(e, Guided(network, 1.0), split), plain.samples)
+    assert not torch.equal(plain.samples, guided.samples)
+    assert asked_conditions(experiment("ci")) is None
+
+
+def test_only_a_conditional_experiment_counts_what_is_for_conditions(monkeypatch):
+    def all_keys(**settings):
+        e = experiment("ci", **settings)
+        return training_key(e), result_key(e)
+
+    plain, pairs = all_keys(), all_keys(condition="pairs")
+    assert all_keys(p_uncond=0.2) == plain
+    assert all_keys(condition="pairs", p_uncond=0.2)[0] != pairs[0] != plain[0]
+    more = all_keys(condition="pairs", guidance_scale=3.0)
+    assert more[0] == pairs[0] and more[1] != pairs[1]
+    monkeypatch.setattr(keys, "code_hash", lambda modules: str(modules))
+    before, before_pairs = all_keys(), all_keys(condition="pairs")
+    changed = {("guidance",): "other"}
+    monkeypatch.setattr(keys, "code_hash", lambda m: changed.get(m, str(m)))
+    assert all_keys() == before
+    after = all_keys(condition="pairs")
+    assert after[0] == before_pairs[0] and after[1] != before_pairs[1]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
