@@ -21,12 +21,13 @@ from pudm_lib.datasets import NAMES, open_dataset
 from pudm_lib.messages import one_line
 from pudm_lib.networks import UNETS
 from pudm_lib.presets import PRESETS
+from pudm_lib.processes import is_main
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("pudm_lib").setLevel(logging.INFO)
+    logging.getLogger("pudm_lib").setLevel("INFO" if is_main() else "ERROR")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     traceback = "--traceback" in arguments or bool(os.environ.get("PUDM_TRACEBACK"))
     try:
@@ -131,6 +132,8 @@ def _run(options) -> int:
         for seed in options.seeds
     ]
     results = experiments.run_many(chosen)
+    if not is_main():
+        return 0
     columns = ("seed", "non-sensitive rate", "Frechet pixels", "classifier", "seconds")
     print("{:>4}  {:<24}{:<22}{:<22}{:>8}".format(*columns))
     for result in results:

@@ -95,6 +95,27 @@ def batch_order(
     return random_order
 
 
+def batch_pieces(
+    batch: int, *, processes: int, rank: int, accumulate: int
+) -> list[slice]:
+    """The images of a batch that the process `rank` takes, one slice a piece.
+
+    Every so-many-th image and not a run of them: U, S and N lie one behind the other,
+    and the pieces are to be alike.
+
+    Raises:
+        ValueError: a piece would be empty.
+    """
+    pieces = processes * accumulate
+    if pieces > batch:
+        raise ValueError(
+            f"accumulate={accumulate} with processes={processes} cuts a batch of "
+            f"{batch} images into {pieces} pieces, must be at most {batch}"
+        )
+    first = rank * accumulate
+    return [slice(i, None, pieces) for i in range(first, first + accumulate)]
+
+
 class Shuffled:
     """Positions 0 .. n-1 in an endless row of shuffled epochs, any stretch of which
     can be had without the ones before."""

@@ -2,14 +2,16 @@
 
     data -> network -> training -> sampling -> metrics
 
-`run` does one, `run_many` several side by side. What an experiment made is stored under
-a hash of its settings and of the modules that produce it, so a second call reads it and
-a changed loss never shows an old result.
+`run` does one, `run_many` several side by side; under torchrun several processes train
+each model together, and the first of them does the rest. What an experiment made is
+stored under a hash of its settings and of the modules that produce it, so a second call
+reads it and a changed loss never shows an old result.
 """
 
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,7 @@ from pudm_lib.metrics import measure
 from pudm_lib.networks import make_unet
 from pudm_lib.parallel import side_by_side
 from pudm_lib.paths import make_folder, runs_root
+from pudm_lib.processes import agreed, is_main, num_processes, wait_for
 from pudm_lib.sampling import sample
 from pudm_lib.training import train
 
@@ -104,14 +107,15 @@ def run(experiment: Experiment, *, report=None) -> Result:
         ValueError: bad settings or data; see the modules that raise it.
     """
     path = _result_path(experiment)
-    if not path.exists():
+    device = resolve_device(experiment.training.device)
+    if not agreed(path.exists(), device):
         # Everything that can be refused is refused before anything is written.
         split = make_split(experiment.data, experiment.seed)
-        device = resolve_device(experiment.training.device)
         make_network(experiment, split)
         with _locked(folder(experiment)):
-            if not path.exists():
-                model = _trained(experiment, split, report)
+            missing = not agreed(path.exists(), device)
+            model = _trained(experiment, split, report) if missing else None
+            if missing and is_main():
                 images = draw(experiment, _guided(experiment, model), split)
                 evaluator = load_evaluator(experiment.data, device=device)
                 numbers, sensitive = measure(images, split, evaluator)
@@ -122,6 +126,7 @@ def run(experiment: Experiment, *, report=None) -> Result:
                     "environment": environment(device),
                 }
                 save_tensors(path, tensors, facts)
+        wait_for(path)
     tensors, facts = load_tensors(path)
     trained, training = load_tensors(_weights_path(experiment))
     return Result(
@@ -190,7 +195,8 @@ def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
     model = make_network(experiment, split)
     path = _weights_path(experiment)
     checkpoint = folder(experiment) / "checkpoint.safetensors"
-    if not path.exists():
+    device = resolve_device(experiment.training.device)
+    if not agreed(path.exists(), device):
         images = TrainingImages(
             split.x_unlabeled, split.x_sensitive, split.x_normal, split.conditions
         )
@@ -209,16 +215,19 @@ def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
             "experiment": experiment.flat(),
             "train_seconds": time.perf_counter() - start,
         }
-        save_tensors(path, tensors, facts)
-        checkpoint.unlink(missing_ok=True)
+        if is_main():
+            save_tensors(path, tensors, facts)
+            checkpoint.unlink(missing_ok=True)
+        wait_for(path)
     tensors, _ = load_tensors(path)
     model.load_state_dict(without_prefix("model.", tensors))
-    return model.to(resolve_device(experiment.training.device)).eval()
+    return model.to(device).eval()
 
 
-def _locked(path: Path) -> FileLock:
-    """Held by whoever makes a run; a second process waits, then reads."""
-    return FileLock(make_folder(path) / ".lock")
+def _locked(path: Path) -> AbstractContextManager:
+    """Held by whoever makes a run; a second process waits, then reads. Those who train
+    together hold it together."""
+    return FileLock(make_folder(path) / ".lock") if is_main() else nullcontext()
 
 
 def run_many(
@@ -230,11 +239,14 @@ def run_many(
 
     Args:
         workers: processes; default: cores / threads of the experiments, 1 on a GPU.
+            Not used under torchrun, whose processes all train the same model.
 
     Raises:
         What `run` raises, for the first experiment that fails; those that finished
         before it are kept.
     """
+    if num_processes() > 1:
+        return [run(e) for e in experiments]
     # The same experiment asked for twice is made once.
     missing = list({result_key(e): e for e in experiments if not is_done(e)}.values())
     if missing:

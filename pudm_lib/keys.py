@@ -38,8 +38,9 @@ UNUSED = {
     "pu_absolute": ("gamma", "batch_normal"),
     "pnu": (),
 }
-# Settings that change how a result is reached, not what it is.
-NOT_IN_KEY = ("checkpoint_every", "sampling_batch")
+# Settings that change how a result is reached and not, but for rounding, what it is. So
+# does the number of processes.
+NOT_IN_KEY = ("accumulate", "checkpoint_every", "sampling_batch")
 
 
 @functools.cache

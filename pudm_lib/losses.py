@@ -10,6 +10,7 @@ binary cross-entropy (eq. 11) are
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -132,3 +133,23 @@ METHODS = {
         pnu,
     )
 }
+
+
+def risk_and_weights(
+    ell: Tensor, sizes: Sequence[int], *, method: str, beta: float, gamma: float
+) -> tuple[Risk, Tensor]:
+    """The risk of a batch, and d step / d ell of each of its images.
+
+    The weight of one image hangs on all the others: on their number, and on the sign
+    of the negative risk. Once the weights are known, the gradient of sum(weight * ell)
+    over any part of the batch is that part's share of the step's gradient, for every
+    method. So a batch can be spread over processes or taken in pieces.
+
+    Args:
+        ell: (B,) errors of the images of U, S and N, in this order.
+        sizes: how many of them are of U, of S and of N.
+    """
+    ell = ell.detach().requires_grad_()
+    risk = METHODS[method](*ell.split(list(sizes)), beta=beta, gamma=gamma)
+    (weights,) = torch.autograd.grad(risk.step, ell)
+    return Risk(*(term.detach() for term in risk)), weights

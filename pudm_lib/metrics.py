@@ -22,6 +22,8 @@ from pudm_lib.messages import one_line
 # Covariances of more pixels than images mean nothing: larger images are averaged down.
 MAX_PIXEL_SIDE = 16
 KERNEL_SUBSETS = 20
+# torchmetrics would wait for the other processes of a training; one measures, alone.
+ALONE = {"sync_on_compute": False}
 
 
 def wilson_interval(successes: int, n: int, confidence=0.95) -> tuple[float, float]:
@@ -62,7 +64,7 @@ def _as_features(metric_class, num_features: int, **options):
     identity = nn.Identity()
     # torchmetrics reads the size of the covariance from this attribute.
     identity.num_features = num_features
-    return metric_class(feature=identity, **options)
+    return metric_class(feature=identity, **ALONE, **options)
 
 
 def frechet_distance(features: Tensor, reference: Tensor) -> float:
@@ -114,7 +116,7 @@ def inception_distance(images: Tensor, reference: Tensor) -> float:
         RuntimeError: the Inception weights are not to be had; says how to get them.
     """
     try:
-        metric = FrechetInceptionDistance(feature=2048)
+        metric = FrechetInceptionDistance(feature=2048, **ALONE)
     except (ModuleNotFoundError, OSError) as error:
         raise RuntimeError(
             "the Inception distance needs the package torch-fidelity and, on first "

@@ -3,6 +3,9 @@
 Images of U and S (and N, for PNU) -> a noise level and noise for each -> the network's
 error ell (eq. 8) -> the method's risk (pudm_lib.losses) -> one AdamW step.
 
+A batch can be taken in pieces (settings.accumulate) and spread over processes (under
+torchrun): its noise is drawn for the whole, and so is the sign of its risk.
+
 All randomness is drawn anew from (seed, stream, step), so a run that was cut off goes
 on from its checkpoint to the same weights, bit by bit, on the same number of threads.
 """
@@ -25,6 +28,7 @@ from pudm_lib.batches import (
     NOISE,
     TrainingImages,
     batch_order,
+    batch_pieces,
     check_conditions,
     sets_in_use,
 )
@@ -44,10 +48,11 @@ from pudm_lib.diffusion import (
     linear_betas,
     random_generator,
 )
-from pudm_lib.losses import METHODS
+from pudm_lib.losses import risk_and_weights
 from pudm_lib.messages import one_line
 from pudm_lib.networks import null_class
 from pudm_lib.paths import headless
+from pudm_lib.processes import agreed, is_main
 from pudm_lib.training_settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -85,20 +90,24 @@ def train(
     Returns:
         history: for each name of `HISTORY` a (steps,) float32 tensor.
 
+    Under several processes every one calls this with the same arguments, and ends with
+    the same weights and history; the first one writes the checkpoints.
+
     Raises:
+        ValueError: fewer images in a batch than pieces to cut it into.
         TrainingError: a loss that is not finite, with its step and risk terms.
         CheckpointError: a checkpoint that is damaged or of another model.
     """
     device = resolve_device(settings.device)
     with cpu_threads(settings.threads):
         loop = _Loop(model, images, settings, seed, device)
-        if checkpoint is not None and checkpoint.exists():
+        if checkpoint is not None and agreed(checkpoint.exists(), device):
             loop.resume(checkpoint)
         bar = tqdm(
             total=settings.steps,
             initial=loop.step,
             desc=f"train {settings.method}",
-            disable=headless() or report is not None,
+            disable=headless() or report is not None or not is_main(),
         )
         with bar:
             while loop.step < settings.steps:
@@ -153,11 +162,12 @@ class _Loop:
         if self.conditions is not None:
             self.null = null_class(model)
             check_conditions(self.conditions, self.sets, self.null)
-        if self.accelerator.num_processes > 1:
-            raise ValueError(
-                f"{self.accelerator.num_processes} processes for one training, must be "
-                "1: several GPUs train several models side by side"
-            )
+        self.pieces = batch_pieces(
+            sum(getattr(settings, f"batch_{name}") for name in self.sets),
+            processes=self.accelerator.num_processes,
+            rank=self.accelerator.process_index,
+            accumulate=settings.accumulate,
+        )
         self.seed = seed
         self.order = batch_order(self.sets, settings, seed)
         self.settings = settings
@@ -168,26 +178,45 @@ class _Loop:
         """One step of Algorithm 1."""
         settings, step = self.settings, self.step
         x0, eps, t, c, sizes = self._batch()
-        x_t = add_noise(x0, eps, t, self.alphas_cumprod)
-        with self.accelerator.autocast():
-            eps_hat = self.model(x_t, t, *c).sample
-        ell = denoising_error(
-            eps, eps_hat.float(), reduction=settings.reduction, tau=settings.tau
+
+        def errors(piece: slice) -> Tensor:
+            x_t = add_noise(x0[piece], eps[piece], t[piece], self.alphas_cumprod)
+            with self.accelerator.autocast():
+                eps_hat = self.model(x_t, t[piece], *(k[piece] for k in c)).sample
+            return denoising_error(
+                eps[piece],
+                eps_hat.float(),
+                reduction=settings.reduction,
+                tau=settings.tau,
+            )
+
+        # No image's weight is known before the errors of all are: where the batch is in
+        # several pieces they are computed twice, and held for the gradient one by one.
+        at_once = len(self.pieces) == 1
+        with torch.set_grad_enabled(at_once):
+            parts = [errors(piece) for piece in self.pieces]
+        ell = torch.zeros(len(t), device=self.device)
+        for piece, part in zip(self.pieces, parts, strict=True):
+            ell[piece] = part.detach()
+        # Each image's error is known to one process, and zero in the others.
+        ell = self.accelerator.reduce(ell, "sum")
+        risk, weights = risk_and_weights(
+            ell, sizes, method=settings.method, beta=settings.beta, gamma=settings.gamma
         )
-        ell_u, ell_s, ell_n = ell.split(sizes)
-        risk = METHODS[settings.method](
-            ell_u, ell_s, ell_n, beta=settings.beta, gamma=settings.gamma
-        )
-        self.accelerator.backward(risk.step)
+        for piece, part in zip(self.pieces, parts, strict=True):
+            part = part if at_once else errors(piece)
+            share = (weights[piece] * part).sum()
+            # The gradients of the processes will be averaged, but are parts of a sum.
+            self.accelerator.backward(share * self.accelerator.num_processes)
         self.accelerator.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         self.average.step(self.parameters)
-        with torch.no_grad():
-            kept = (risk.value, risk.positive, risk.negative, ell_u.mean())
-            # Without S in the batch the mean is NaN, which history shows as a gap.
-            self.history[step] = torch.stack([*kept, ell_s.mean()])
+        ell_u, ell_s, _ = ell.split(sizes)
+        kept = (risk.value, risk.positive, risk.negative, ell_u.mean())
+        # Without S in the batch the mean is NaN, which history shows as a gap.
+        self.history[step] = torch.stack([*kept, ell_s.mean()])
         self.step += 1
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[int]]:
@@ -248,6 +277,8 @@ class _Loop:
         return ", ".join([*words, f"below 0: {below:.0%}"])
 
     def save(self, path: Path) -> None:
+        if not self.accelerator.is_main_process:
+            return  # all have the same
         weights = self.accelerator.unwrap_model(self.model).state_dict()
         moments = {
             f"{index}.{name}": tensor

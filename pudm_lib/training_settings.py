@@ -20,6 +20,7 @@ class TrainingSettings:
     gamma: float = _setting(0.5, "weight of labelled normals in pnu, 0 to 1")
     tau: float = _setting(1.0, "temperature in exp(-ell/tau), > 0")
     reduction: str = _setting("sum", "sum (paper) or mean over an image's numbers")
+    accumulate: int = _setting(1, "pieces of a batch, one after another, >= 1")
     steps: int = _setting(1400, "optimiser steps, >= 1")
     batch_unlabeled: int = _setting(48, "U images in a batch, >= 1")
     batch_sensitive: int = _setting(4, "S images in a batch, >= 1")

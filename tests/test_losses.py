@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pudm_lib.losses import METHODS, minus_log_one_minus_exp
+from pudm_lib.losses import METHODS, minus_log_one_minus_exp, risk_and_weights
 
 ELLS = st.lists(st.floats(1e-8, 1e6), min_size=1, max_size=5)
 
@@ -129,3 +129,24 @@ def test_a_batch_without_sensitive_images_is_no_nan():
     u, none = torch.rand(4), torch.empty(0)
     for method in METHODS.values():
         assert torch.isfinite(method(u, none, none, beta=0.1, gamma=0.5).step)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("beta", [0.1, 0.9])
+def test_weights_give_the_gradient_of_the_step_from_any_pieces(method, beta):
+    theta = torch.tensor([0.3, -0.7], dtype=torch.float64, requires_grad=True)
+    x = torch.rand(
+        9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
+    sizes, options = [4, 3, 2], {"beta": beta, "gamma": 0.3}
+
+    def ell(rows):
+        return (x[rows] @ theta).square() + 0.1
+
+    whole = METHODS[method](*ell(slice(None)).split(sizes), **options).step
+    (wanted,) = torch.autograd.grad(whole, theta)
+    risk, weights = risk_and_weights(ell(slice(None)), sizes, method=method, **options)
+    assert risk.step == whole
+    for rows in (slice(0, None, 2), slice(1, None, 2)):
+        (weights[rows] * ell(rows)).sum().backward()
+    torch.testing.assert_close(theta.grad, wanted, rtol=1e-12, atol=0)

@@ -1,0 +1,45 @@
+"""Several processes that train one model together, as torchrun starts them.
+
+Each runs the same program with the same arguments. The first, called main, alone writes
+files and speaks; what depends on the time of a look (is that file there?) is looked up
+by main and told to the others.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+
+def num_processes() -> int:
+    """How many train together; torchrun tells."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_main() -> bool:
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def agreed(value: Any, device: str) -> Any:
+    """Main's value, in all processes.
+
+    Args:
+        device: what they will compute on, cpu or cuda; decides how they speak.
+    """
+    if num_processes() == 1:
+        return value
+    PartialState(cpu=device == "cpu")
+    return broadcast_object_list([value])[0]
+
+
+def wait_for(path: Path) -> None:
+    """Until a file that main makes is there. If main fails, torchrun ends the others.
+
+    Asking now and then, because a wait for a message would end in a timeout: what main
+    does alone, such as sampling, can take long.
+    """
+    while not path.exists():
+        time.sleep(0.2)
