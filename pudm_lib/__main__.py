@@ -19,7 +19,6 @@ from pudm_lib.chapters import parse_setting
 from pudm_lib.data import DataSettings, make_split
 from pudm_lib.datasets import NAMES, open_dataset
 from pudm_lib.messages import one_line
-from pudm_lib.networks import UNETS
 from pudm_lib.presets import PRESETS
 from pudm_lib.processes import is_main
 
@@ -98,8 +97,7 @@ def _add_settings(parser, names: Sequence[str]) -> None:
     laptop = experiments.experiment("laptop").flat()
     for name in names:
         setting = experiments.setting_fields()[name]
-        text = setting.metadata.get("help") or f"one of {', '.join(UNETS)}"
-        text = text.replace("%", "%%")  # argparse formats it
+        text = setting.metadata["help"].replace("%", "%%")  # argparse formats it
         if name == "beta":
             text += ", or auto: estimated from U and S"
         parser.add_argument(

@@ -24,7 +24,13 @@ class Experiment:
     """
 
     data: DataSettings = field(default_factory=DataSettings)
-    network: str = "small"
+    network: str = field(
+        default="small", metadata={"help": f"one of {', '.join(UNETS)}"}
+    )
+    pretrained: str = field(
+        default="",
+        metadata={"help": "fine-tune this one: a folder or a name on the hub"},
+    )
     training: TrainingSettings = field(default_factory=TrainingSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     seed: int = 0
@@ -49,7 +55,7 @@ class Experiment:
         """All settings by name, as `experiment` takes them; and, where beta was
         estimated, how: "beta_estimate"."""
         parts = (self.data, self.training, self.sampling)
-        rest = {"network": self.network, "seed": self.seed}
+        rest = {n: getattr(self, n) for n in ("network", "pretrained", "seed")}
         if self.beta_estimate is not None:
             estimate = asdict(self.beta_estimate) | {"multiple": BETA_MULTIPLE}
             rest["beta_estimate"] = estimate
@@ -100,7 +106,8 @@ def experiment(preset: str = "laptop", **settings) -> Experiment:
             ("sampling", SamplingSettings),
         )
     }
-    rest = {name: values[name] for name in ("network", "seed") if name in values}
+    own = ("network", "pretrained", "seed")
+    rest = {name: values[name] for name in own if name in values}
     chosen = Experiment(**parts, **rest)
     return _with_estimated_beta(chosen) if automatic else chosen
 

@@ -38,6 +38,7 @@ from pudm_lib.metrics import measure
 from pudm_lib.networks import make_unet
 from pudm_lib.parallel import side_by_side
 from pudm_lib.paths import make_folder, runs_root
+from pudm_lib.pretrained import load_pretrained
 from pudm_lib.processes import agreed, is_main, num_processes, wait_for
 from pudm_lib.sampling import sample
 from pudm_lib.training import train
@@ -140,8 +141,16 @@ def run(experiment: Experiment, *, report=None) -> Result:
 
 
 def make_network(experiment: Experiment, split: PUSplit) -> nn.Module:
-    """The untrained network; its first weights depend on the seed alone."""
+    """The untrained network, whose first weights depend on the seed alone; or the
+    pretrained one."""
     _, channels, resolution, _ = split.x_unlabeled.shape
+    if experiment.pretrained:
+        return load_pretrained(
+            experiment.pretrained,
+            resolution=resolution,
+            channels=channels,
+            num_train_timesteps=experiment.training.num_train_timesteps,
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.seed)
         return make_unet(

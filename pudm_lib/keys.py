@@ -12,6 +12,7 @@ import pudm_lib
 from pudm_lib.datasets import find_own
 from pudm_lib.devices import resolve_device, resolve_precision, versions
 from pudm_lib.experiment_settings import Experiment
+from pudm_lib.pretrained import content_stamp
 
 # The modules whose code decides what a training, and a measurement, gives.
 TRAINING_MODULES = (
@@ -23,6 +24,7 @@ TRAINING_MODULES = (
     "image_source",
     "losses",
     "networks",
+    "pretrained",
     "training",
     "training_settings",
 )
@@ -68,9 +70,12 @@ def training_key(experiment: Experiment) -> str:
     device = resolve_device(experiment.training.device)
     settings["device"] = device
     settings["precision"] = resolve_precision(experiment.training.precision, device)
+    network = experiment.network
+    if experiment.pretrained:
+        network = content_stamp(experiment.pretrained)
     parts = {
         "data": asdict(experiment.data) | data_stamp(experiment.data.dataset),
-        "network": experiment.network,
+        "network": network,
         "training": settings,
         "seed": experiment.seed,
         "code": code_hash(TRAINING_MODULES),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pudm_lib.diffusion import eps_from_x0, random_generator, x0_from_eps
+from pudm_lib.memory import first_that_fits
 from pudm_lib.paths import headless
 
 SCHEDULERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}
@@ -103,6 +104,7 @@ def sample(
 
     Raises:
         ValueError: another number of conditions than of items.
+        torch.OutOfMemoryError: names the batch and a `sampling_batch` that fits.
     """
     if conditions is not None and len(conditions) != settings.num_samples:
         raise ValueError(
@@ -125,7 +127,11 @@ def sample(
             c = () if conditions is None else (conditions[start:stop].to(device),)
             for step, t in enumerate(scheduler.timesteps.tolist()):
                 time = torch.full((len(x_t),), t, device=device)
-                eps_hat = model(x_t, time, *c).sample
+                try:
+                    eps_hat = model(x_t, time, *c).sample
+                except torch.OutOfMemoryError as error:
+                    words = _what_fits(error, model, x_t, time, *c)
+                    raise torch.OutOfMemoryError(words) from error
                 x0_hat = x0_from_eps(x_t, eps_hat, time, alphas_cumprod)
                 if clip is not None:
                     x0_hat = x0_hat.clamp(-clip, clip)
@@ -140,3 +146,22 @@ def sample(
             done.append(x_t.float().cpu())
             bar.update(stop - start)
     return torch.cat(done)
+
+
+def _what_fits(
+    error: torch.OutOfMemoryError, model: nn.Module, x_t: Tensor, *others: Tensor
+) -> str:
+    """The error in words, and how many images would fit: tried here."""
+
+    def attempt(images: int) -> None:
+        model(*(x[:images] for x in (x_t, *others)))
+
+    halves = [len(x_t) >> n for n in range(1, len(x_t).bit_length())]
+    found = first_that_fits(error, attempt, halves)
+    advice = "a smaller resolution or network is needed"
+    if found:
+        advice = f"set sampling_batch={found}, which does"
+    return (
+        f"{len(x_t)} images of {'x'.join(map(str, x_t.shape[1:]))} at once do not fit "
+        f"in the memory of {x_t.device}; {advice}"
+    )

@@ -11,6 +11,7 @@ on from its checkpoint to the same weights, bit by bit, on the same number of th
 """
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,7 @@ from pudm_lib.diffusion import (
     random_generator,
 )
 from pudm_lib.losses import risk_and_weights
+from pudm_lib.memory import first_that_fits
 from pudm_lib.messages import one_line
 from pudm_lib.networks import null_class
 from pudm_lib.paths import headless
@@ -96,6 +98,7 @@ def train(
     Raises:
         ValueError: fewer images in a batch than pieces to cut it into.
         TrainingError: a loss that is not finite, with its step and risk terms.
+        torch.OutOfMemoryError: names the batch and an `accumulate` that fits.
         CheckpointError: a checkpoint that is damaged or of another model.
     """
     device = resolve_device(settings.device)
@@ -111,7 +114,10 @@ def train(
         )
         with bar:
             while loop.step < settings.steps:
-                loop.advance()
+                try:
+                    loop.advance()
+                except torch.OutOfMemoryError as error:
+                    raise torch.OutOfMemoryError(loop.what_fits(error)) from error
                 bar.update()
                 last = loop.step == settings.steps
                 if last or loop.step % LOOK_EVERY == 0:
@@ -275,6 +281,33 @@ class _Loop:
         below = (rows[:, 2] < 0).float().mean().item()
         words = [f"{name}={value:.3g}" for name, value in means.items()]
         return ", ".join([*words, f"below 0: {below:.0%}"])
+
+    def what_fits(self, error: torch.OutOfMemoryError) -> str:
+        """The error in words, and in how many pieces the batch would fit: tried here
+        with one forward and backward pass."""
+        batch = sum(getattr(self.settings, f"batch_{name}") for name in self.sets)
+        shape = self.sets["unlabeled"].shape[1:]
+        model = self.accelerator.unwrap_model(self.model)
+        processes = self.accelerator.num_processes
+
+        def attempt(accumulate: int) -> None:
+            self.optimizer.zero_grad()
+            images = math.ceil(batch / (processes * accumulate))
+            x_t = torch.zeros(images, *shape, device=self.device)
+            t = torch.zeros(images, dtype=torch.long, device=self.device)
+            c = () if self.conditions is None else (torch.zeros_like(t),)
+            with self.accelerator.autocast():
+                model(x_t, t, *c).sample.float().square().sum().backward()
+
+        tries = [n for n in (2, 4, 8, 16, 32, 64, 128) if n * processes <= batch]
+        found = first_that_fits(error, attempt, tries)
+        advice = "a smaller resolution or network is needed"
+        if found:
+            advice = f"with accumulate={found} it does, and the steps are the same"
+        return (
+            f"a batch of {batch} images of {'x'.join(map(str, shape))} does not fit in "
+            f"the memory of {self.device}; {advice}"
+        )
 
     def save(self, path: Path) -> None:
         if not self.accelerator.is_main_process:

@@ -1,5 +1,7 @@
 """Samplers against diffusers and against exact denoisers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -104,3 +106,17 @@ def test_settings_out_of_range_are_refused():
             shape=(1,),
             seed=0,
         )
+
+
+def test_too_many_images_for_memory_are_told_how_many_fit():
+    class Narrow(torch.nn.Linear):
+        def forward(self, x_t, t):
+            if len(x_t) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return UNet2DOutput(sample=super().forward(x_t))
+
+    settings = SamplingSettings(num_samples=12, num_inference_steps=2)
+    with pytest.raises(torch.OutOfMemoryError, match=r"^12 images of 2 .*batch=3, "):
+        sample(Narrow(2, 2), settings, shape=(2,), seed=0)
+    few = replace(settings, sampling_batch=3)
+    assert sample(Narrow(2, 2), few, shape=(2,), seed=0).shape == (12, 2)

@@ -230,3 +230,23 @@ def test_a_model_trained_in_bfloat16_computes_as_it_will_when_loaded():
     loaded.load_state_dict(trained.state_dict())
     x, t = torch.randn(2, 1, 8, 8), torch.tensor([5, 500])
     assert torch.equal(trained(x, t).sample, loaded(x, t).sample)
+
+
+class Narrow(MLPDenoiser):
+    """Stands in for a device on which at most three items fit."""
+
+    def forward(self, x_t, t):
+        if len(x_t) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate a lot")
+        return super().forward(x_t, t)
+
+
+def test_a_batch_too_large_for_memory_is_told_what_fits():
+    points = TrainingImages(torch.randn(9, 2), torch.randn(9, 2))
+    words = r"a batch of 8 images of 2 does not fit .*cpu; with accumulate=4 it does"
+    with pytest.raises(torch.OutOfMemoryError, match=words):
+        train(Narrow(2), points, SHORT, seed=0)
+    train(Narrow(2), points, replace(SHORT, accumulate=4, steps=1), seed=0)
+    wide = replace(SHORT, batch_unlabeled=1000)
+    with pytest.raises(torch.OutOfMemoryError, match="a smaller resolution or network"):
+        train(Narrow(2), points, wide, seed=0)
