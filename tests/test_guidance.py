@@ -8,6 +8,7 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import nn
 
+from pudm_lib import toys
 from pudm_lib.batches import NOISE, TrainingImages, batch_order
 from pudm_lib.data import to_model_range
 from pudm_lib.diffusion import (
@@ -18,6 +19,7 @@ from pudm_lib.diffusion import (
 )
 from pudm_lib.guidance import Guided
 from pudm_lib.networks import make_unet, null_class
+from pudm_lib.safe_denoiser import PosteriorOdds, SafeDenoiser
 from pudm_lib.sampling import SamplingSettings, sample
 from pudm_lib.training import TrainingSettings, train
 
@@ -211,6 +213,57 @@ def test_guidance_is_a_literal_two_pass_computation(scale):
     nine = e + scale * (e_c - e) - 0.4 * (e_minus - e)
     assert off(nine, negative=0, mu=0.4) < 1e-12  # (9)
     assert (e_c[-1] - e[-1]).abs().max() == 0, "the null class guides nowhere"
+    # A hook for each condition, of which each image gets its own; the null class none.
+    hooks = [lambda x, x_t, t, k=k: x + k * half(x, x_t, t) for k in (1, 2, 3)]
+    moves = torch.tensor([1, 3, 2, 2, 1, 0])[:, None, None, None]
+    given = e + scale * (e_c - e) + moves * half(e_c, x_t, 500)
+    assert off(given, safe_given=hooks) < 1e-12
+
+
+class ExactGiven:
+    """The perfect network of two mixtures, one a condition, each half of the data."""
+
+    config = SimpleNamespace(num_class_embeds=3)
+
+    def __init__(self, mixtures):
+        self.networks = [toys.ExactDenoiser(m, ALPHAS) for m in mixtures]
+        both = toys.pu_mixture(*mixtures, 0.5)
+        self.networks.append(toys.ExactDenoiser(both, ALPHAS))
+
+    def __call__(self, x_t, t, c):
+        of_each = torch.stack([network(x_t, t).sample for network in self.networks])
+        return UNet2DOutput(sample=of_each[c, torch.arange(len(c))])
+
+
+def exact_hook(p_safe, p_unsafe):
+    p_data = toys.pu_mixture(p_safe, p_unsafe, 0.3)
+    odds = PosteriorOdds(0.3, toys.ExactPosterior(p_data, ALPHAS))
+    unsafe = toys.ExactPosterior(p_unsafe, ALPHAS)
+    return SafeDenoiser(unsafe, odds, cap=1e9, clip=None)
+
+
+@pytest.mark.parametrize("t", [100, 300, 700])
+def test_the_theorem_given_c_is_exact_at_scale_1_and_equation_8_at_scale_0(t):
+    safe = [toys.GaussianMixture([1], [[m]], [0.05]) for m in (-1.0, 0.6)]
+    unsafe = [toys.GaussianMixture([1], [[m]], [0.04]) for m in (-0.3, 1.5)]
+    worlds = list(zip(safe, unsafe, strict=True))
+    model = ExactGiven([toys.pu_mixture(s, u, 0.3) for s, u in worlds])
+    hooks = [exact_hook(*world) for world in worlds]
+    everything = exact_hook(toys.pu_mixture(*safe, 0.5), toys.pu_mixture(*unsafe, 0.5))
+    x_t = torch.linspace(-1.5, 1.5, 61, dtype=torch.float64)[:, None]
+    times = torch.full((61,), t)
+
+    def x0(scale, c, **options):
+        guided = Guided(model, scale, clip=None, **options)
+        eps_hat = guided(x_t, times, torch.full((61,), c)).sample
+        return x0_from_eps(x_t, eps_hat, times, ALPHAS)
+
+    for c in (0, 1):
+        truth = safe[c].posterior_mean(x_t, ALPHAS[t])
+        assert (x0(1.0, c, safe_given=hooks) - truth).abs().max() < 1e-6
+        assert (x0(1.0, c, safe=everything) - truth).abs().max() > 1e-2
+    truth = toys.pu_mixture(*safe, 0.5).posterior_mean(x_t, ALPHAS[t])
+    assert (x0(0.0, 0, safe=everything) - truth).abs().max() < 1e-6
 
 
 @torch.no_grad()
@@ -244,7 +297,7 @@ def test_the_safe_hook_sees_the_unguided_mean():
 @torch.no_grad()
 def test_mixed_conditions_batched_equal_one_by_one_in_float32():
     model = unet()
-    guided = Guided(model, 3.0, safe=half)
+    guided = Guided(model, 3.0, safe=half, safe_given=[half] * 3)
     x_t, c = gaussian(12, 1, 8, 8), torch.arange(12) % 4
     t = torch.full((12,), 500)
     together = guided(x_t, t, c).sample
@@ -265,7 +318,7 @@ class InDouble(nn.Module):
 
 
 def test_whole_trajectories_with_mixed_conditions_one_by_one_in_float64():
-    guided = Guided(InDouble(), 2.0, safe=half)
+    guided = Guided(InDouble(), 2.0, safe=half, safe_given=[half] * 3)
 
     def drawn(batch):
         settings = SamplingSettings(
@@ -298,6 +351,8 @@ def test_bad_conditions_are_refused():
             Guided(model, 1.0, mu=wrong)
     with pytest.raises(ValueError, match=r"negative=3, must be in 0 .. 2"):
         Guided(model, 1.0, negative=3, mu=0.5)
+    with pytest.raises(ValueError, match="2 hooks for 3 conditions"):
+        Guided(model, 1.0, safe_given=[half, half])
     with pytest.raises(ValueError, match="num_conditions=-1, must be >= 0"):
         unet(-1)
 
