@@ -10,8 +10,8 @@ reads it and a changed loss never shows an old result.
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from pudm_lib.keys import result_key, training_key
 from pudm_lib.metrics import measure
 from pudm_lib.networks import make_unet
 from pudm_lib.parallel import side_by_side
-from pudm_lib.paths import make_folder, runs_root
+from pudm_lib.paths import make_folder, remove_leftovers, runs_root
 from pudm_lib.pretrained import load_pretrained
 from pudm_lib.processes import agreed, is_main, num_processes, wait_for
 from pudm_lib.sampling import sample
@@ -233,10 +233,16 @@ def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
     return model.to(device).eval()
 
 
-def _locked(path: Path) -> AbstractContextManager:
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
     """Held by whoever makes a run; a second process waits, then reads. Those who train
     together hold it together."""
-    return FileLock(make_folder(path) / ".lock") if is_main() else nullcontext()
+    if not is_main():
+        yield
+        return
+    with FileLock(make_folder(path) / ".lock"):
+        remove_leftovers(path)
+        yield
 
 
 def run_many(

@@ -5,7 +5,8 @@
 | project_root  | PUDM_ROOT      | the folder of notebooks/ |
 | data_root     | PUDM_DATA      | <root>/data            |
 | runs_root     | PUDM_RUNS      | <root>/runs            |
-| figures_root  | PUDM_FIGURES   | <root>/build/figures   |
+| build_root    | PUDM_BUILD     | <root>/build           |
+| figures_root  | PUDM_FIGURES   | <build>/figures        |
 
 Notebooks run in different working directories under JupyterLab, papermill and nbval,
 so nothing in the book uses a path relative to the working directory.
@@ -20,7 +21,7 @@ def project_root() -> Path:
     return Path(os.environ.get("PUDM_ROOT", Path(__file__).resolve().parent.parent))
 
 
-def _place(variable: str, default: str) -> Path:
+def _place(variable: str, default: str | Path) -> Path:
     value = os.environ.get(variable)
     return Path(value).expanduser().resolve() if value else project_root() / default
 
@@ -34,11 +35,11 @@ def runs_root() -> Path:
 
 
 def build_root() -> Path:
-    return project_root() / "build"
+    return _place("PUDM_BUILD", "build")
 
 
 def figures_root() -> Path:
-    return _place("PUDM_FIGURES", "build/figures")
+    return _place("PUDM_FIGURES", build_root() / "figures")
 
 
 def curated_figures_root() -> Path:
@@ -67,7 +68,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a whole file or nothing: a reader never sees half of it.
 
     Raises:
-        OSError: the folder cannot be made or written; names the folder.
+        OSError: the folder cannot be made or written, or the disk is full; names it.
     """
     data = content.encode() if isinstance(content, str) else content
     handle, temporary = _temporary_file(path.parent, path.name)
@@ -78,9 +79,20 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes 0600; the umask is not asked twice
         os.replace(temporary, path)
-    except BaseException:
+    except OSError as error:
+        raise OSError(
+            f"cannot write {path}: {error.strerror or error}. What was there before is "
+            "untouched; make room, or choose another folder by PUDM_RUNS or "
+            "PUDM_FIGURES, and the same command goes on"
+        ) from error
+    finally:
         Path(temporary).unlink(missing_ok=True)
-        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Temporary files of writers that were killed; for who alone writes there."""
+    for old in folder.glob("*.safetensors.*"):
+        old.unlink()
 
 
 def _temporary_file(folder: Path, prefix: str) -> tuple[int, str]:

@@ -12,6 +12,7 @@ on from its checkpoint to the same weights, bit by bit, on the same number of th
 
 import logging
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,7 @@ from pudm_lib.messages import one_line
 from pudm_lib.networks import null_class
 from pudm_lib.paths import headless
 from pudm_lib.processes import agreed, is_main
+from pudm_lib.stopping import EXIT_CODE, asked_to_stop
 from pudm_lib.training_settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -112,7 +114,7 @@ def train(
             desc=f"train {settings.method}",
             disable=headless() or report is not None or not is_main(),
         )
-        with bar:
+        with bar, asked_to_stop() as stopping:
             while loop.step < settings.steps:
                 try:
                     loop.advance()
@@ -125,10 +127,14 @@ def train(
                     bar.set_postfix_str(losses, refresh=False)
                     if report is not None:
                         report(loop.step, losses)
-                at_checkpoint = loop.step % settings.checkpoint_every == 0
+                stop = stopping()
+                at_checkpoint = stop or loop.step % settings.checkpoint_every == 0
                 if checkpoint is not None and at_checkpoint and not last:
                     loop.look()  # a state that is not finite is never kept
                     loop.save(checkpoint)
+                if stop:
+                    log.warning("stopped by SIGTERM after step %d", loop.step)
+                    os._exit(EXIT_CODE)  # an exception could be caught, and work go on
         loop.average.copy_to(loop.parameters)
         # Without autocast around it: sampling is the same now and after loading.
         loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
