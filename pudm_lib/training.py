@@ -128,8 +128,8 @@ def train(
                     if report is not None:
                         report(loop.step, losses)
                 stop = stopping()
-                at_checkpoint = stop or loop.step % settings.checkpoint_every == 0
-                if checkpoint is not None and at_checkpoint and not last:
+                due = loop.step % settings.checkpoint_every == 0 and not last
+                if checkpoint is not None and (due or stop):
                     loop.look()  # a state that is not finite is never kept
                     loop.save(checkpoint)
                 if stop:
