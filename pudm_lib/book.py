@@ -191,6 +191,7 @@ def _kernel_environment():
         "PUDM_ROOT": str(paths.project_root().resolve()),
         "PUDM_DATA": str(paths.data_root()),
         "PUDM_RUNS": str(paths.runs_root()),
+        "PUDM_BUILD": str(paths.build_root()),
         "PUDM_FIGURES": str(paths.figures_root()),
     }
     try:

@@ -20,7 +20,7 @@ os.environ.setdefault("PUDM_FIGURES", str(BUILD / "figures"))
 def project(tmp_path, monkeypatch) -> Path:
     """An empty project folder that the library takes for the book's."""
     monkeypatch.setenv("PUDM_ROOT", str(tmp_path))
-    for variable in ("PUDM_DATA", "PUDM_RUNS", "PUDM_FIGURES"):
+    for variable in ("PUDM_DATA", "PUDM_RUNS", "PUDM_BUILD", "PUDM_FIGURES"):
         monkeypatch.delenv(variable, raising=False)
     (tmp_path / "notebooks").mkdir()
     return tmp_path

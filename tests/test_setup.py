@@ -18,6 +18,8 @@ CONDA_ONLY = {"python", "pip", "setuptools"}
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REQUIREMENTS = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
+# What the tests need beside them.
+LOCKED = PYPROJECT["project"]["optional-dependencies"]["grid"]
 
 
 def locked() -> list[tuple[str, str, list[str]]]:
@@ -31,7 +33,9 @@ def locked() -> list[tuple[str, str, list[str]]]:
     ]
 
 
-@pytest.mark.parametrize("wanted", REQUIREMENTS, ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "wanted", [*REQUIREMENTS, *map(Requirement, LOCKED)], ids=lambda r: r.name
+)
 def test_lock_pins_every_dependency_inside_its_range(wanted):
     versions = [v for name, v, _ in locked() if name == canonicalize_name(wanted.name)]
     assert versions, f"{wanted.name} is not in requirements.lock"
