@@ -3,17 +3,20 @@ sign of its risk is nobody's own."""
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from two_processes import CASES, QuickJudge, first_step
+from two_processes import CASES, SETTINGS, QuickJudge, first_step
 
 from pudm_lib import experiments
 from pudm_lib.batches import batch_pieces
 from pudm_lib.checkpoints import load_tensors
 from pudm_lib.keys import training_key
 from pudm_lib.losses import METHODS
+from pudm_lib.networks import make_unet
+from pudm_lib.training import TrainingImages, train
 
 
 def assert_same_step(one, other):
@@ -121,3 +124,19 @@ def test_a_batch_smaller_than_its_pieces_is_refused(tmp_path):
 def test_accumulation_makes_no_new_run():
     keys = [training_key(experiments.experiment("ci", accumulate=n)) for n in (1, 4)]
     assert keys[0] == keys[1]
+
+
+def test_conditions_go_with_their_images(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randint(256, (12, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    conditions = {"unlabeled": torch.arange(12) % 3, "sensitive": torch.arange(5) % 3}
+    seen = TrainingImages(u, 255 - u[:5], None, conditions)
+    steps = []
+    for accumulate in (1, 3):
+        torch.manual_seed(3)
+        model = make_unet("tiny", resolution=8, channels=1, num_conditions=3)
+        settings = replace(SETTINGS, accumulate=accumulate)
+        path = tmp_path / f"{accumulate}.safetensors"
+        train(model, seen, settings, seed=0, checkpoint=path)
+        steps.append(load_tensors(path)[0])
+    assert_same_step(*steps)
