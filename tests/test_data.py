@@ -1,5 +1,6 @@
 """Splits: disjoint, auditable, refused with the counts; readers of every format."""
 
+import hashlib
 import pickle
 
 import numpy as np
@@ -247,6 +248,29 @@ def write_idx(raw, part, count):
     (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
 
 
+def md5_sum(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def sums_of_miniature(monkeypatch, reader, folder):
+    """Torchvision compares files with a list of md5 sums; here the list is that of the
+    files in `folder`, and the comparison goes on."""
+    for name in ("train_list", "test_list", "file_list"):
+        entries = []
+        for entry in getattr(reader, name, []):
+            file = folder / (entry[2] if name == "file_list" else entry[0])
+            own = md5_sum(file) if file.exists() else entry[1]  # CelebA's archive
+            entries.append([entry[0], own, *entry[2:]])
+        monkeypatch.setattr(reader, name, entries, raising=False)
+
+
+def refuses_another_sum(dataset, file):
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(DataError, match=dataset):
+        open_dataset(dataset)
+
+
 def test_cifar10_in_its_own_format(tmp_path, monkeypatch):
     from torchvision.datasets import CIFAR10
 
@@ -259,15 +283,15 @@ def test_cifar10_in_its_own_format(tmp_path, monkeypatch):
         (folder / name).write_bytes(pickle.dumps(batch))
     names = "airplane automobile bird cat deer dog frog horse ship truck".split()
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
-    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
-    monkeypatch.setattr(
-        "torchvision.datasets.cifar.check_integrity", lambda *a, **k: True
-    )
+    sums_of_miniature(monkeypatch, CIFAR10, folder)
+    meta = CIFAR10.meta | {"md5": md5_sum(folder / "batches.meta")}
+    monkeypatch.setattr(CIFAR10, "meta", meta)
     monkeypatch.setenv("PUDM_DATA", str(tmp_path))
     s = DataSettings("cifar10", "vehicles", 4, 2, 3, resolution=16)
     split = make_split(s, 0)
     assert split.x_unlabeled.shape == (6, 3, 16, 16)
     assert split.x_test.shape[0] == 4
+    refuses_another_sum("cifar10", folder / "data_batch_3")
 
 
 def test_stl10_in_its_own_format(tmp_path, monkeypatch):
@@ -284,12 +308,14 @@ def test_stl10_in_its_own_format(tmp_path, monkeypatch):
     names = "airplane bird car cat deer dog horse monkey ship truck".split()
     (folder / "class_names.txt").write_text("\n".join(names) + "\n")
     (folder / "fold_indices.txt").write_text("0\n")
-    monkeypatch.setattr(STL10, "_check_integrity", lambda self: True)
+    (folder / "unlabeled_X.bin").write_bytes(bytes(3 * 96 * 96))
+    sums_of_miniature(monkeypatch, STL10, folder)
     monkeypatch.setenv("PUDM_DATA", str(tmp_path))
     source = open_dataset("stl10")
     assert source.classes == tuple(names)
     s = DataSettings("stl10", "vehicles", 5, 2, 3, resolution=32)
     assert make_split(s, 0).x_unlabeled.shape == (7, 3, 32, 32)
+    refuses_another_sum("stl10", folder / "train_X.bin")
 
 
 def test_celeba_in_its_own_format(tmp_path, monkeypatch):
@@ -320,12 +346,13 @@ def test_celeba_in_its_own_format(tmp_path, monkeypatch):
     )
     marks = "\n".join(f"{name} 1 1" for name in names)
     (folder / "list_landmarks_align_celeba.txt").write_text(f"24\nx y\n{marks}\n")
-    monkeypatch.setattr(CelebA, "_check_integrity", lambda self: True)
+    sums_of_miniature(monkeypatch, CelebA, folder)
     monkeypatch.setenv("PUDM_DATA", str(tmp_path))
     s = DataSettings("celeba", "female", 4, 2, 3, resolution=32)
     split = make_split(s, 0)
     assert split.x_unlabeled.shape == (6, 3, 32, 32)
     assert split.hidden_labels.sum() == 2
+    refuses_another_sum("celeba", folder / "list_attr_celeba.txt")
 
 
 @needs_mnist
