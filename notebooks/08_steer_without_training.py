@@ -955,6 +955,8 @@ def asked_for_all(wanted):
             obeyed = shown_pair(images) == asked_conditions(job[0])
             shares = {"obeyed": obeyed, "right": obeyed & ~bad}
             numbers |= {name: share.float().mean().item() for name, share in shares.items()}
+            few = (images[:scale_samples], splits[key[1]].x_test)
+            numbers["distance"] = metrics.frechet_distance(*map(metrics.pixel_features, few))
             found[key[:3]] = images, numbers, bad
     return found
 
@@ -1034,7 +1036,7 @@ asked_claims += [
 claims += asked_claims if asked_asserted else []
 curves = {
     name: {form: [asked_column(form, name, x).mean() for x in scales] for form in forms[:4]}
-    for name in (rate, obeyed, "frechet_pixels")
+    for name in (rate, obeyed, "distance")
 }
 
 # %%
@@ -1050,6 +1052,7 @@ for axis, (name, by_form) in zip(axes, curves.items(), strict=True):
     axis.set_xlabel("guidance scale λ")
 axes[0].set(ylabel="share called normal", title="Guidance raises every rate")
 axes[1].set(ylabel="share of the pair asked for", title="It makes the model obey")
+axes[1].set_ylim(min(curves[obeyed][form][1] for form in forms[:4]) - 0.03, 1.005)
 axes[2].set(ylabel="Fréchet distance, pixels", ylim=(0, None), title="Too much of it costs")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 figures.show_figure(
@@ -1057,14 +1060,14 @@ figures.show_figure(
     "08_guidance",
     alt=f"Three plots against the guidance scale, {', '.join(f'{x:g}' for x in scales)}: share of normal samples, share of the pair asked for, Fréchet distance. Rates from the first to the last scale: "
     + "; ".join(f"{form} {means[0]:.3f} to {means[-1]:.3f}" for form, means in curves[rate].items())
-    + f". Without steering {curves[obeyed]['unsupervised'][0]:.2f} obey at the first scale and {curves[obeyed]['unsupervised'][-1]:.2f} at the last, and the distance goes from {curves['frechet_pixels']['unsupervised'][0]:.2f} to {curves['frechet_pixels']['unsupervised'][-1]:.2f}.",
+    + f". Without steering {curves[obeyed]['unsupervised'][0]:.2f} obey at the first scale and {curves[obeyed]['unsupervised'][-1]:.2f} at the last, and the distance goes from {curves['distance']['unsupervised'][0]:.2f} to {curves['distance']['unsupervised'][-1]:.2f}.",
     numbers={"scales": scales, "curves": curves, "errors_on_the_line": missed},
     claims=asked_claims if asked_asserted else (),
     **chapter,
 )  # fmt: skip
 
 # %% [markdown]
-# *Caption. Lines: means over seeds; small marks: seeds. Dotted: the scale of the sheets and of the claims, with more samples than at the others.*
+# *Caption. Lines: means over seeds; small marks: seeds. Dotted: the scale of the sheets and of the claims, with more samples than the others; the distance, which depends on their number, is of equally many at each. Centre: at λ = 0, below the axis, the condition is ignored and about one in five obeys by chance.*
 #
 # <details><summary>Answer</summary>
 #
