@@ -13,10 +13,10 @@
 #
 # | | |
 # |---|---|
-# | **You will do** | check the Safe Denoiser's theorem on worlds where everything is known; break its estimates one by one; steer the digit models of chapter 05 and compare the result with training |
-# | **You will learn** | why the theorem's weight is the odds of being unsafe; which estimate of it survives in 64 dimensions; when in the trajectory steering pays; what it does to a picture |
+# | **You will do** | check the Safe Denoiser's theorem on worlds where everything is known; break its estimates one by one; steer the digit models of chapter 05 and compare the result with training; do the same to models that are asked for a pair of digits |
+# | **You will learn** | why the theorem's weight is the odds of being unsafe; which estimate of it survives in 64 dimensions; when in the trajectory steering pays; what it does to a picture; how it goes together with guidance |
 # | **You need** | chapters 01, 04 and 05 (posterior means, the PU mixture, the digit models); no GPU, no download |
-# | **Time** | `ci` seconds · `laptop` 2-3 minutes on two cores once chapter 05 has run, 4 minutes more without it · `gpu` minutes on one GPU |
+# | **Time** | `ci` seconds · `laptop` 4-5 minutes on two cores once chapter 05 has run (six models with a condition are trained), 4 minutes more without it · `gpu` minutes on one GPU |
 
 # %%
 import time
@@ -1281,7 +1281,8 @@ except ValueError as error:
 # - The odds need images of $U$. Without them the constant and the mean kernel remain, and the figure of strengths says what they are worth here.
 # - `assumed_share` far above the true share is a strength, no probability any more. The window keeps it from acting where it would be wrong for everybody.
 # - Kernels on pixels work because 8×8 digits are nearly aligned. Natural images need features.
-# - The paper's results are on text-to-image models; its class-conditional and unconditional numbers could not be found, and its public code holds neither. The conditional forms (guidance on top, eqs. 8 and 9) are not in this chapter.
+# - The paper's results are on text-to-image models; its class-conditional and unconditional numbers could not be found, and its public code holds neither. Here a condition is a pair of digits. Text and latents are not in this chapter.
+# - (8) needs references for each condition, of which there are few or none where a condition is free text. The paper's equation 9 subtracts the pull of a negative condition too: `Guided` has it, but it needs a condition that names what is unwanted, and a pair names none (exercise 4).
 # - Paper and released code differ: the code's kernel does not square the distance, takes the prediction in place of $x_t$ and has no weight $\beta(x_t)$. It is `ReleasedCode` here, under that name.
 # - The sweeps are of one seed and a few hundred samples; their differences of a point or two are noise.
 #
@@ -1354,17 +1355,42 @@ except ValueError as error:
 #
 # </details>
 #
+# **4.** Captions that tell. Make each digit a condition of its own, ask for nothing in particular, and stay away from the ones by the Safe Denoiser paper's equation 9, which adds $-\mu\,(\mathbb E_{\text{data}}[x \mid x_t, c_-] - \mathbb E_{\text{data}}[x \mid x_t])$ to (7). What is left of them, and what comes in their place?
+#
+# <details><summary>Hint</summary>
+#
+# `Guided` takes `negative` and `mu`; with ten conditions the label for none is 10.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# each = ";".join(classes)
+# run = experiment(preset, condition=each, method="unsupervised", seed=seeds[0], num_samples=500)
+# network, nothing = load_model(run), torch.full((500,), len(classes))
+# for mu in (0.0, 0.5, 1.0):
+#     away = Guided(network, 0.0, negative=1, mu=mu)
+#     images = sampling.sample(away, run.sampling, shape=(1, 8, 8), seed=0, conditions=nothing)
+#     found = evaluator.network(images.to(device)).argmax(1).cpu()
+#     print(mu, found.bincount(minlength=10).tolist())
+# ```
+#
+# </details>
+#
 # ## What we learnt
 #
 # - The safe mean is the data's mean, moved away from the unsafe mean by the odds of being unsafe. It is exact, and on mixtures it samples exactly the safe law.
 # - Estimated from $S$ and $U$ at a middling noise, the odds survive in 64 dimensions. A density alone does not.
 # - On digits steering, tuned on other seeds, leaks about as little as PU training without any training, and stays nearer to real digits; both together leak least and pay in distance on pixels.
+# - A condition that does not name what is unwanted does not keep it out. The PU risk with the condition does, and so does the theorem, best where it is taken given the condition.
 # - When to steer depends on the weight. The odds pay in the middle of the trajectory.
 #
 # **References**
 #
 # - Kim et al. (2025), *Training-Free Safe Denoisers for Safe Use of Diffusion Models*: the theorem and the method of this chapter.
 # - Takahashi et al. (2025), *Positive-Unlabeled Diffusion Models for Preventing Sensitive Data Generation* (ICLR): the same mixture, inverted in training.
+# - Ho and Salimans (2022), *Classifier-Free Diffusion Guidance*: one network with and without a condition, and their difference.
 # - Kirchhof et al. (2024), *Shielded Diffusion: Generating Novel and Diverse Images using Sparse Repellency*: SPELL.
 # - Dhariwal and Nichol (2021), *Diffusion Models Beat GANs on Image Synthesis*: classifier guidance.
 # - Székely and Rizzo (2004), *Testing for Equal Distributions in High Dimension*: the energy test.
