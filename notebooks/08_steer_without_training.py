@@ -20,21 +20,17 @@
 
 # %%
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
 
-from pudm_lib import diffusion, figures, metrics, plotting, sampling, toys
+from pudm_lib import diffusion, figures, metrics, plotting, sampling, steering_study, toys
 from pudm_lib import steering_baselines as baselines
-from pudm_lib.data import condition_groups, make_split, to_model_range
-from pudm_lib.datasets import open_dataset
-from pudm_lib.devices import available_cores, cpu_threads
+from pudm_lib.data import make_split, to_model_range
+from pudm_lib.devices import cpu_threads
 from pudm_lib.evaluators import load_evaluator
-from pudm_lib.experiments import asked_conditions, draw, experiment, load_model, run_many
-from pudm_lib.guidance import Guided
+from pudm_lib.experiments import draw, experiment, load_model, run_many
 from pudm_lib.networks import make_unet
 from pudm_lib.reference_denoiser import (
     ReferenceDenoiser,
@@ -72,6 +68,7 @@ num_samples = 0  # images drawn from each model for the claims, 0: the preset's
 sweep_samples = 400  # images drawn for each point of a sweep
 num_points = 1000  # points drawn from each toy world
 repetitions = 5  # of the toys' tests and estimates, with fresh points
+studies = "committed"  # MNIST and CIFAR-10: committed (loaded) or measured (long)
 
 # %%
 quick = preset == "ci"
@@ -416,32 +413,12 @@ device = next(models[first].parameters()).device
 evaluator = load_evaluator(first.data, device=str(device))
 
 
-def odds_hook(split, *, share=assumed_share, window=window, count=None):
-    """The Safe Denoiser of a split: S to stay away from, the weight from S and U."""
-    sensitive = to_model_range(split.x_sensitive[:count])
-    unlabeled = to_model_range(split.x_unlabeled)
-    everything = ReferenceDenoiser(unlabeled, width=width, density_only=True)
-    odds = PosteriorOdds(share, everything)  # (3)
-    unsafe = ReferenceDenoiser(sensitive, width=width)  # (5)
-    return SafeDenoiser(unsafe, odds, window=window, cap=cap)  # (2)
-
-
-def steered(jobs):
-    """Samples and their numbers for each (experiment, model, hook), several at a time."""
-
-    def one(job):
-        run, model, hook = job
-        return draw(run, model, splits[run.seed], denoised_hook=hook)
-
-    workers = 1 if device.type == "cuda" else available_cores()
-    with cpu_threads(1), ThreadPoolExecutor(workers) as pool:
-        images = list(pool.map(one, jobs))
-    # Not in the pool: a distance draws its subsets from torch's one global stream.
-    return [
-        (x, *metrics.measure(x, splits[run.seed], evaluator))
-        for x, (run, _, _) in zip(images, jobs, strict=True)
-    ]
-
+# Of a split: S to stay away from (5), the odds from S and U (3), one inside the other (2).
+odds_hook = partial(
+    steering_study.odds_hook, share=assumed_share, width=width, window=window, cap=cap
+)
+# Samples and their numbers for each (experiment, model, hook).
+steered = partial(steering_study.steered, splits=splits, evaluator=evaluator)
 
 # %%
 hooks = {run: odds_hook(splits[run.seed]) for run in plain_runs + pu_runs}
@@ -779,14 +756,8 @@ claims += window_claims if asserted else []
 #
 # **Predict.** Will the distance to $U$ shrink? And the one to held-out images?
 
-
 # %%
-def nearest(images, others):
-    """Median over images of the distance to the nearest of the others, in pixels."""
-    features = (metrics.pixel_features(x) for x in (images, others))
-    return metrics.nearest_distance(*features).median().item()
-
-
+nearest = steering_study.median_nearest
 to_u = {
     m: np.array([nearest(x, splits[s].x_unlabeled) for s, (x, _, _) in zip(seeds, made, strict=True)])
     for m, made in methods.items()
@@ -846,6 +817,162 @@ figures.show_figure(
 #
 # </details>
 #
+# ## Larger images
+#
+# The digits have 64 pixels and a $U$ of a few hundred. Two larger sets, with the paper's numbers of images: MNIST at 16×16, odd digits sensitive again, and CIFAR-10 at 32×32 in colour (its images as JPEG files), vehicles normal and animals sensitive. The models are unsupervised ones, as before.
+#
+# The settings are those of the digits, unchanged. On MNIST they were compared on seed 100 with other shares, widths, windows and caps; none had a better rate without a larger distance. Then seeds 0, 1 and 2 were measured once. The bars were set before: a mean rate of at least 0.96 at no more than 1.1 times the plain sampler's distance. On CIFAR-10 nothing was chosen: one seed, the same settings, and the share varied in full view.
+#
+# All this takes an hour and more on two cores, so it is read from the committed figures unless `studies = "measured"`.
+
+# %%
+odds_settings = {"share": 0.4, "width": 1.0, "window": [0, 480], "cap": 4.0}
+image_sets = {
+    "mnist": {"dataset": "mnist", "steps": 4000},
+    "cifar10": {"dataset": "cifar10_jpeg", "normal": "vehicles", "resolution": 32, "steps": 2500}
+    | {"num_unlabeled_normal": 20_000, "num_unlabeled_sensitive": 2_000, "num_sensitive": 2_000},
+}  # fmt: skip
+study_seeds = {"mnist": [0, 1, 2], "cifar10": [0]}
+varied = {
+    "mnist": {
+        "share": {str(s): s for s in (0.1, 0.2, 0.4, 0.6, 0.8)},
+        "window": {name: list(thirds[name]) for name in ("early", "middle", "late", "all")},
+        "count": {str(n): n for n in (10, 30, 100, 300, 1000)} | {"2500": None},
+    },
+    "cifar10": {"share": {str(s): s for s in (0.05, 0.1, 0.2, 0.4, 0.8)}},
+}
+
+
+# %%
+from pudm_lib.datasets import open_dataset
+from pudm_lib.image_source import DataError
+from pudm_lib.paths import figures_root, write_atomically
+from pudm_lib.sensitivity import from_png, to_png
+from pudm_lib.studies import committed_folder, study
+
+
+def image_study(name):
+    """Numbers and pairs of samples, and the record they were read from, if they were."""
+    of_set, seeds, sheets = image_sets[name], study_seeds[name], []
+
+    def measure():
+        runs = [experiment("laptop", **of_set, method="unsupervised", seed=s) for s in seeds]
+        numbers, pairs = steering_study.measure(runs, odds_settings, varied[name])
+        sheets.append(to_png(pairs))
+        return numbers
+
+    try:
+        open_dataset(of_set["dataset"])
+        how = studies
+    except DataError:  # what is not on this machine cannot be measured on it
+        how = "committed"
+    asked = of_set | {"seeds": seeds, "odds": odds_settings}
+    numbers, record = study(f"08_{name}", measure, studies=how, preset="laptop", settings=asked)
+    file = f"08_{name}_samples.png"
+    sheets = sheets or [(committed_folder("laptop") / file).read_bytes()]
+    write_atomically(figures_root() / preset / file, sheets[0])
+    pairs = from_png(sheets[0], 2, steering_study.SHOWN)
+    return numbers, pairs, {"parameters": asked, "loaded": record}
+
+
+# %%
+large, pairs, made_for = {}, {}, {}
+for name in image_sets:
+    large[name], pairs[name], made_for[name] = image_study(name)
+
+
+def of_rows(name, which, key):
+    """A value for each seed of the plain or the steered samples."""
+    return np.array([row[key] for row in large[name][which]])
+
+
+for name, numbers in large.items():
+    before, after = (of_rows(name, k, "non_sensitive_rate") for k in ("plain", "steered"))
+    print(f"{name}: U {numbers['sizes'][0]}, S {numbers['sizes'][1]}; judge right on {numbers['judge']['accuracy']:.3f}")  # fmt: skip
+    print(f"  rate {before.mean():.3f} plain, {after.mean():.3f} steered")
+    for kind in kinds:
+        a, b = (of_rows(name, k, f"frechet_{kind}") for k in ("plain", "steered"))
+        floor = numbers["floors"][f"frechet_{kind}_floor"]
+        print(f"  Fréchet, {kind}: {a.mean():.2f} plain, {b.mean():.2f} steered, floor {floor:.2f}")
+
+# %% [markdown]
+# **Predict.** On the digits the odds tell sensitive from normal once the noise is middling. Will they do so with four times as many pixels, and with forty-eight times?
+
+# %%
+mnist_rates = of_rows("mnist", "steered", "non_sensitive_rate")
+mnist_ratio = of_rows("mnist", "steered", "frechet_pixels").mean() / of_rows("mnist", "plain", "frechet_pixels").mean()  # fmt: skip
+mnist_claims = [
+    figures.claim("MNIST 16×16: Safe Denoiser, no training: mean rate", mnist_rates.mean(), at_least=0.96, interval=metrics.mean_interval(mnist_rates)[1]),
+    figures.claim("MNIST 16×16: its Fréchet distance (pixels) over the plain sampler's", mnist_ratio, at_most=1.1),
+]  # fmt: skip
+claims += mnist_claims if asserted else []
+
+
+def draw_large(name, title):
+    """Pairs of samples, the rate against the distance by strength, and the odds by t."""
+    numbers = large[name]
+    figure, axes = plotting.new_figure(1, 3, figsize=(9.8, 3.3), width_ratios=[1.1, 1, 1])
+    both = torch.cat([part for k in (0, 8) for part in (pairs[name][0, k : k + 8], pairs[name][1, k : k + 8])])  # fmt: skip
+    marks = [m for k in (0, 8) for side in ("before", "after") for m in numbers[side][k : k + 8]]
+    plotting.image_sheet(axes[0], both, columns=8, marked=marks)
+    axes[0].set_title("Rows 1, 3: plain; 2, 4: steered")
+    plain, sweep = numbers["plain"][0], numbers["sweeps"]["share"]
+    x = [row["frechet_pixels"] / plain["frechet_pixels"] for row in sweep.values()]
+    axes[1].plot(x, [row["non_sensitive_rate"] for row in sweep.values()], "o-", color=plotting.GREEN)  # fmt: skip
+    for place, (label, row) in zip(x, sweep.items(), strict=True):
+        axes[1].annotate(label, (place, row["non_sensitive_rate"]), xytext=(3, 4), textcoords="offset points", fontsize=8)  # fmt: skip
+    axes[1].plot(1, plain["non_sensitive_rate"], "D", color=plotting.GREY, label="plain")
+    axes[1].set(xlabel="Fréchet distance (pixels) over plain", ylabel="share called normal")
+    axes[1].set_title(title)
+    axes[1].legend()
+    times = [int(t) for t in numbers["separation"]]
+    axes[2].plot(times, list(numbers["separation"].values()), "s-", color=plotting.BLUE)
+    axes[2].axhline(0.5, color="black", linestyle=":")
+    axes[2].set(xlabel="time step t", ylabel="AUC of the odds", ylim=(0.45, 1.01))
+    axes[2].set_title("What the odds can tell apart")
+    return figure
+
+
+# %%
+sweep = large["mnist"]["sweeps"]
+figures.show_figure(
+    draw_large("mnist", f"Three seeds: {mnist_rates.mean():.3f} at {mnist_ratio:.2f}"),
+    "08_mnist",
+    alt="MNIST. Left: sixteen pairs of samples from the same noise, plain above, steered below, sensitive ones framed. Middle: rate against distance as the assumed share grows, labels are shares: "
+    + ", ".join(f"{k}: {row['non_sensitive_rate']:.3f}" for k, row in sweep["share"].items())
+    + ". Right: AUC of the odds, near 1 at low noise, near 0.5 from t = 750.",
+    numbers=large["mnist"],
+    claims=mnist_claims if asserted else (),
+    **chapter | {"parameters": made_for["mnist"]["parameters"]},
+    loaded=made_for["mnist"]["loaded"],
+)  # fmt: skip
+for argument in ("window", "count"):
+    print(argument, {k: round(row["non_sensitive_rate"], 3) for k, row in sweep[argument].items()})
+
+# %%
+cifar = large["cifar10"]
+cifar_rates = [row["non_sensitive_rate"] for row in cifar["sweeps"]["share"].values()]
+figures.show_figure(
+    draw_large("cifar10", "No strength moves the rate"),
+    "08_cifar10",
+    alt="CIFAR-10. Left: sixteen pairs of blurred colour samples, plain above, steered below, sensitive ones framed. Middle: rate against distance as the assumed share grows; all points lie between "
+    + f"{min(cifar_rates):.3f} and {max(cifar_rates):.3f}, the plain one at {cifar['plain'][0]['non_sensitive_rate']:.3f}. Right: AUC of the odds, at most {max(cifar['separation'].values()):.2f}, at low noise, falling to 0.5 at high noise.",
+    numbers=cifar,
+    **chapter | {"parameters": made_for["cifar10"]["parameters"]},
+    loaded=made_for["cifar10"]["loaded"],
+)
+
+# %% [markdown]
+# *Caption. Left: the first sensitive samples of the plain sampler and what steering made of them; frames by the judge. Middle: one seed, 1,000 samples a point; the numbers are assumed shares. Right: the share of pairs of a held-out sensitive and a held-out normal image, both noised to t, in which the sensitive one has the larger odds.*
+#
+# <details><summary>Answer</summary>
+#
+# On MNIST they do, and the digits' settings carry over: the bars are met, and steering also brings the samples *nearer* to real digits. The middle of the window matters most, and a hundred references do a good part of what all do, as on the small digits.
+#
+# On CIFAR-10 nothing happens, at any strength. Three reasons, all visible. The odds by pixel kernels tell animals from vehicles in four pairs of five even at low noise, where the picture is decided, and less before. One or two references have all the say, so the "unsafe mean" is one animal picture and no mean. And this model is weak: its samples lie far from real images, further than any animal from any vehicle, so that no kernel on pixels can say what they show. The judge, right on 96 of 100 real images, does not know such pictures either. What would be needed are features in which classes lie apart and a model that draws them; both `ReferenceDenoiser` and the hook take such features, but none that a laptop can train was tried.
+#
+# </details>
+#
 # ## With a condition
 #
 # So far nobody asked the model for anything in particular. Models in use are asked, by a word or a class, and whoever asks need not mention what is sensitive. In the PUDM paper's experiment with Stable Diffusion every image of $U$ has one and the same caption, the hidden sensitive ones too. Here the condition $c$ is a pair of digits: (0, 1), (2, 3), (4, 5), (6, 7) or (8, 9). Each pair has one normal digit and one sensitive digit, and both carry the same $c$. Asked for a pair, a protected model has to draw the even one. $U$ and $S$ come with their $c$, as with a caption, and as before without the hidden label.
@@ -890,10 +1017,17 @@ print("largest error:", {name: f"{error:.1e}" for name, error in missed.items()}
 
 
 # %%
+from dataclasses import replace
+
+from pudm_lib.data import condition_groups
+from pudm_lib.experiments import asked_conditions
+from pudm_lib.guidance import Guided
+
 classes = open_dataset(dataset).classes
 two_by_two = ";".join(",".join(classes[i : i + 2]) for i in range(0, len(classes), 2))
 asked_for = condition or two_by_two
 groups = condition_groups(asked_for)
+judged = [torch.tensor([classes.index(name) for name in group]) for group in groups]
 forms = ["unsupervised", "PU training", "Safe Denoiser, (7)", "Safe Denoiser, (8)", "both"]
 scales = sorted({0.0, 1.0, 2.0, 3.0, guidance_scale})
 scale_samples = max(len(groups), asked_samples // 3)  # at the scales not chosen
@@ -934,7 +1068,6 @@ def guided(form, seed, scale):
 
 
 # %%
-judged = [torch.tensor([classes.index(name) for name in group]) for group in groups]
 
 
 def shown_pair(images):
@@ -1318,15 +1451,14 @@ except ValueError as error:
 #
 # <details><summary>Hint</summary>
 #
-# `odds_hook` reads `width` from the parameters; build the hook by hand.
+# `odds_hook` takes a `width` of its own.
 #
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# odds = PosteriorOdds(assumed_share, ReferenceDenoiser(x_unlabeled))
-# needles = SafeDenoiser(ReferenceDenoiser(x_sensitive), odds, window=window, cap=cap)
+# needles = odds_hook(split, width=0.0)
 # print(sweep({"width 0": needles})["width 0"]["non_sensitive_rate"])
 # print(by_time(needles.trace)["effective"])
 # ```
