@@ -1155,9 +1155,7 @@ rate, obeyed, right = names[:3]
 asked_claims = []
 for form in forms[1:4]:
     mean, ends = gain(rate, form)
-    print(
-        f"{form:20s} lifts the rate by {mean:.3f}, 95 % over seeds [{ends[0]:.4f}, {ends[1]:.4f}]"
-    )
+    print(f"{form:20s} lifts the rate by {mean:.3f}, 95 % over seeds [{ends[0]:.4f}, {ends[1]:.4f}]")  # fmt: skip
     text = f"asked for a pair: {form} lifts the rate, lower end of the interval over seeds"
     source = "paper" if form.endswith("(7)") else "ours"
     asked_claims.append(figures.claim(text, ends[0], at_least=0, interval=ends, source=source))
