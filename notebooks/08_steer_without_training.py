@@ -908,6 +908,7 @@ mnist_claims = [
 claims += mnist_claims if asserted else []
 
 
+# %%
 def draw_large(name, title):
     """Pairs of samples, the rate against the distance by strength, and the odds by t."""
     numbers = large[name]
