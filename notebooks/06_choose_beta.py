@@ -28,7 +28,6 @@ from pudm_lib.datasets import open_dataset
 from pudm_lib.experiment_settings import BETA_MULTIPLE
 from pudm_lib.experiments import experiment, run_many
 from pudm_lib.figures import assert_claims, claim, show_figure
-from pudm_lib.image_source import DataError
 from pudm_lib.live_toy import live_toy
 from pudm_lib.metrics import paired_t_test
 from pudm_lib.paths import figures_root, write_atomically
@@ -44,7 +43,7 @@ from pudm_lib.prior_draws import draw
 from pudm_lib.prior_estimators import ESTIMATORS
 from pudm_lib.prior_scores import WARNING_LEVEL, out_of_fold_scores
 from pudm_lib.priors import DEFAULT_METHOD, estimate_beta, estimate_from_scores
-from pudm_lib.studies import committed_folder, study
+from pudm_lib.studies import committed_folder, study, study_of_set
 
 use_book_style()
 
@@ -398,16 +397,11 @@ for name in ESTIMATORS:
 # %%
 def table_of(name):
     """The study of a data set, and the record it was read from, if it was."""
-    try:
-        open_dataset(name)
-        how = studies
-    except DataError:  # what is not on this machine cannot be measured on it
-        how = "committed"
-    return study(
+    return study_of_set(
+        name,
         f"06_estimators_{name}",
         lambda: prior_study.study(name),
-        studies=how,
-        preset=preset if how == "measured" else "laptop",
+        studies=studies,
         settings={"dataset": name},
     )
 

@@ -844,11 +844,9 @@ varied = {
 
 
 # %%
-from pudm_lib import datasets
-from pudm_lib.image_source import DataError
 from pudm_lib.paths import figures_root, write_atomically
 from pudm_lib.sensitivity import from_png, to_png
-from pudm_lib.studies import committed_folder, study
+from pudm_lib.studies import committed_folder, study_of_set
 
 
 def image_study(name):
@@ -861,13 +859,8 @@ def image_study(name):
         sheets.append(to_png(pairs))
         return numbers
 
-    try:
-        datasets.open_dataset(of_set["dataset"])
-        how = studies
-    except DataError:  # what is not on this machine cannot be measured on it
-        how = "committed"
     asked = of_set | {"seeds": seeds, "odds": odds_settings}
-    numbers, record = study(f"08_{name}", measure, studies=how, preset="laptop", settings=asked)
+    numbers, record = study_of_set(of_set["dataset"], f"08_{name}", measure, studies=studies, settings=asked)  # fmt: skip
     file = f"08_{name}_samples.png"
     sheets = sheets or [(committed_folder("laptop") / file).read_bytes()]
     write_atomically(figures_root() / preset / file, sheets[0])
@@ -1025,7 +1018,7 @@ print("largest error:", {name: f"{error:.1e}" for name, error in missed.items()}
 # %%
 from dataclasses import replace
 
-from pudm_lib import guidance
+from pudm_lib import datasets, guidance
 from pudm_lib.data import condition_groups
 from pudm_lib.experiments import asked_conditions
 

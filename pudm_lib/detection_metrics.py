@@ -65,7 +65,8 @@ def mean_auc(models: Sequence[Scores]) -> float:
     return float(np.mean([auc(*as_scores(*scores)) for scores in models]))
 
 
-def mean_auc_interval(
+def mean_interval(
+    statistic: Callable[..., np.ndarray],
     models: Sequence[Scores],
     others: Sequence[Scores] | None = None,
     *,
@@ -73,8 +74,8 @@ def mean_auc_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Bootstrap interval of the mean AUC over models, or of how much larger it is than
-    the others'.
+    """Bootstrap interval of a statistic's mean over models, or of how much larger it is
+    than the others'.
 
     Images are drawn again and again from those there are. Real image i is taken to be
     the same one for all models, so it is drawn for all at once: three models judged on
@@ -82,6 +83,7 @@ def mean_auc_interval(
     in the interval.
 
     Args:
+        statistic: of real and generated scores (..., N), (..., M), such as `auc`.
         models: one pair of scores for each model, all with the same number of real
             images.
         others: a second detector's scores of the same images, for the difference.
@@ -98,80 +100,70 @@ def mean_auc_interval(
     ]:
         raise ValueError("the two detectors' scores are not of the same images")
 
-    def statistic(real, *generated, axis=-1):
+    def value(real, *generated, axis=-1):
         def mean(detector):
             values = [
-                auc(r[real], g[drawn])
+                statistic(r[real], g[drawn])
                 for (r, g), drawn in zip(detector, generated, strict=True)
             ]
             return np.mean(values, axis=0)
 
         return mean(models) if others is None else mean(models) - mean(others)
 
-    indices = [np.arange(len(models[0][0])), *(np.arange(len(g)) for _, g in models)]
-    return _bootstrap(
-        indices,
-        statistic,
+    interval = stats.bootstrap(
+        [np.arange(len(models[0][0])), *(np.arange(len(g)) for _, g in models)],
+        value,
+        method="percentile",
         n_resamples=resamples,
         confidence_level=confidence,
-        seed=seed,
+        rng=np.random.default_rng(seed),
         vectorized=True,
         batch=BOOTSTRAP_BATCH,
-    )
-
-
-def auc_interval(real, generated, **options) -> tuple[float, float]:
-    """Bootstrap interval of one AUC; options as `mean_auc_interval` takes them."""
-    return mean_auc_interval([(real, generated)], **options)
-
-
-def interval_of(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
-    real,
-    generated,
-    *,
-    confidence: float = 0.95,
-    resamples: int = 500,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Bootstrap interval of a number statistic(real, generated), such as a TPR."""
-    return _bootstrap(
-        as_scores(real, generated),
-        statistic,
-        n_resamples=resamples,
-        confidence_level=confidence,
-        seed=seed,
-        vectorized=False,
-    )
-
-
-def _bootstrap(samples, statistic, *, seed: int, **options) -> tuple[float, float]:
-    """SciPy's percentile interval; options as scipy.stats.bootstrap takes them."""
-    rng = np.random.default_rng(seed)
-    options |= {"method": "percentile", "rng": rng}
-    interval = stats.bootstrap(samples, statistic, **options).confidence_interval
+    ).confidence_interval
     return float(interval.low), float(interval.high)
 
 
-def tpr_at_fpr(real, generated, fpr: float) -> float:
+def mean_auc_interval(models, others=None, **options) -> tuple[float, float]:
+    """`mean_interval` of the AUC."""
+    return mean_interval(auc, models, others, **options)
+
+
+def auc_interval(real, generated, **options) -> tuple[float, float]:
+    """Bootstrap interval of one AUC; options as `mean_interval` takes them."""
+    return mean_interval(auc, [(real, generated)], **options)
+
+
+def real_images_needed(fpr: float) -> int:
+    """The fewest among which one false alarm is no more than a share `fpr`."""
+    if not 0 < fpr <= 1:
+        raise ValueError(f"fpr={fpr}, must be in (0, 1]")
+    return math.ceil(1 / fpr - 1e-6)  # 1 / 0.001 is a hair above 1000
+
+
+def tpr_at_fpr(real, generated, fpr: float) -> np.ndarray:
     """The largest share of generated images found while at most a share `fpr` of the
     real ones is accused: a point of the exact ROC, never one beyond the target.
+
+    Args:
+        real, generated: (..., N), (..., M), with the same leading sizes.
 
     Raises:
         ValueError: fewer real images than one false alarm at that rate needs.
     """
-    if not 0 < fpr <= 1:
-        raise ValueError(f"fpr={fpr}, must be in (0, 1]")
-    real, generated = as_scores(real, generated)
-    # 1 / 0.001 is a hair above 1000 in floating point.
-    needed = math.ceil(1 / fpr - 1e-6)
-    if len(real) < needed:
+    real, generated = np.asarray(real, float), np.asarray(generated, float)
+    as_scores(real.ravel(), generated.ravel())
+    n, needed = real.shape[-1], real_images_needed(fpr)
+    if n < needed:
         raise ValueError(
-            f"{len(real)} real images cannot measure a false positive rate of {fpr}: "
+            f"{n} real images cannot measure a false positive rate of {fpr}: "
             f"it needs at least {needed}"
         )
-    false_rates, true_rates, _ = roc(real, generated)
-    return float(true_rates[false_rates <= fpr + 1e-12].max())
+    accused = math.floor(fpr * n + 1e-9)
+    if accused == n:
+        return np.ones(generated.shape[:-1])
+    # The threshold lies just above the highest real score that may not be accused.
+    spared = np.partition(real, n - 1 - accused, axis=-1)[..., n - 1 - accused]
+    return (generated > spared[..., None]).mean(-1)
 
 
 def best_threshold(real, generated) -> float:
@@ -245,10 +237,11 @@ def summary(rule: Rule, test: Mapping[Hashable, Scores], fprs=(0.01,)) -> dict:
         "accuracy": accuracy(real, generated, rule.threshold),
     }
     for fpr in fprs:
-        if len(real) * fpr >= 1 - 1e-6:
-            low, high = interval_of(partial(tpr_at_fpr, fpr=fpr), real, generated)
+        if len(real) >= real_images_needed(fpr):
+            rate = partial(tpr_at_fpr, fpr=fpr)
+            low, high = mean_interval(rate, [(real, generated)])
             numbers |= {
-                f"tpr_at_{fpr}": tpr_at_fpr(real, generated, fpr),
+                f"tpr_at_{fpr}": float(rate(real, generated)),
                 f"tpr_at_{fpr}_low": low,
                 f"tpr_at_{fpr}_high": high,
             }

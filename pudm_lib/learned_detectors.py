@@ -17,11 +17,24 @@ from torchvision.models import resnet18
 from tqdm.auto import tqdm
 
 from pudm_lib.detection import check_t_se, over_batches, up_and_back
+from pudm_lib.devices import cpu_threads
 from pudm_lib.diffusion import alphas_cumprod_of, linear_betas, random_generator
 from pudm_lib.paths import headless
 
 # Below float32's smallest normal number there is no logarithm to take.
 SMALLEST_ERROR = 1e-30
+
+# What `pixel_statistics` counts, in the order of its columns.
+PIXEL_NUMBERS = (
+    "different values",
+    "mean",
+    "deviation",
+    "black",
+    "white",
+    "differences across",
+    "differences down",
+    "fine detail",
+)
 
 
 def step_inputs(
@@ -98,6 +111,7 @@ def fit_resnet(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     device: str = "cpu",
+    threads: int = 2,
 ) -> SmallResNet:
     """Train the network on maps of `step_inputs`, or on images for the raw-pixel
     classifier; optimiser and batch as in the paper.
@@ -108,6 +122,8 @@ def fit_resnet(
     Args:
         real, generated: float (N, C, H, W), (M, C, H, W).
         steps: optimiser steps; the paper's 20 epochs of 10,000 images are 1,560.
+        threads: on the CPU; another number changes the last bits of every sum, and the
+            network with them.
 
     Raises:
         ValueError: a class without images, or inputs of two shapes.
@@ -131,19 +147,20 @@ def fit_resnet(
     )
     half = batch_size // 2
     labels = torch.arange(2, device=device).repeat_interleave(half).float()
-    for step in tqdm(range(steps), desc="train the detector", disable=headless()):
-        generator = random_generator(seed, step)
-        batch = torch.cat(
-            [
-                images[torch.randint(len(images), (half,), generator=generator)]
-                for images in (real, generated)
-            ]
-        )
-        logits = network(batch.to(device))
-        loss = binary_cross_entropy_with_logits(logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    with cpu_threads(threads):
+        for step in tqdm(range(steps), desc="train the detector", disable=headless()):
+            generator = random_generator(seed, step)
+            batch = torch.cat(
+                [
+                    images[torch.randint(len(images), (half,), generator=generator)]
+                    for images in (real, generated)
+                ]
+            )
+            logits = network(batch.to(device))
+            loss = binary_cross_entropy_with_logits(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
     return network.eval()
 
 

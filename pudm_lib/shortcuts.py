@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from pudm_lib.data import to_model_range, to_uint8
 from pudm_lib.diffusion import random_generator
+from pudm_lib.evaluators import Evaluator
 from pudm_lib.plotting import to_display
 
 # Keeps the noise of controls apart from all other noise.
@@ -119,6 +120,33 @@ def matched_indices(
         chosen.append(found[order[:count]])
     chosen = torch.cat(chosen)
     return chosen[torch.randperm(len(chosen), generator=generator)]
+
+
+@torch.no_grad()
+def classes_of(images: Tensor, judge: Evaluator) -> Tensor:
+    """The class that the judge sees in each image, (N,)."""
+    device = next(judge.network.parameters()).device
+    parts = [
+        judge.network(to_model_range(x).to(device)).argmax(1)
+        for x in images.split(1024)
+    ]
+    return torch.cat(parts).cpu()
+
+
+def normal_images(images: Tensor, judge: Evaluator) -> Tensor:
+    """Those in which the judge sees a normal class: what `matched_images` leaves of the
+    generated ones, for the real ones of a judge that errs."""
+    return images[~judge.sensitive_classes.cpu()[classes_of(images, judge)]]
+
+
+def matched_images(
+    images: Tensor, real: Tensor, judge: Evaluator, *, seed: int, limit: int
+) -> Tensor:
+    """Of generated images as many of every class as the real ones have, in shares, by
+    the judge's eyes; see `matched_indices`."""
+    wanted = classes_of(real, judge)
+    wanted = wanted[~judge.sensitive_classes.cpu()[wanted]]  # the judge's own slips
+    return images[matched_indices(classes_of(images, judge), wanted, seed, limit=limit)]
 
 
 def gaussian_images(

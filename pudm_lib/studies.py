@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pudm_lib.datasets import open_dataset
+from pudm_lib.image_source import DataError
 from pudm_lib.paths import curated_figures_root
 
 STUDIES = ("committed", "measured")
@@ -51,6 +53,24 @@ def study(
                 + _REMEDY
             )
     return record["numbers"], record
+
+
+def study_of_set(
+    dataset: str,
+    name: str,
+    measure: Callable[[], Mapping[str, Any]],
+    *,
+    studies: str,
+    settings: Mapping[str, Any],
+    preset: str = "laptop",
+) -> tuple[Mapping[str, Any], dict | None]:
+    """`study` of one given set, by default the same under every preset. On a machine
+    without the set the committed record is read, whatever `studies` says."""
+    try:
+        open_dataset(dataset)
+    except DataError:
+        studies = "committed"
+    return study(name, measure, studies=studies, preset=preset, settings=settings)
 
 
 _REMEDY = (

@@ -1,5 +1,7 @@
 """ROC, areas, rates, intervals and rules against scikit-learn, formulas and by hand."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -10,9 +12,9 @@ from pudm_lib.detection_metrics import (
     auc_interval,
     best_threshold,
     choose_rule,
-    interval_of,
     mean_auc,
     mean_auc_interval,
+    mean_interval,
     roc,
     split_indices,
     summary,
@@ -59,6 +61,18 @@ def test_tpr_at_fpr_by_hand_and_never_beyond_the_target():
         tpr_at_fpr(real, generated, 0)
 
 
+def test_tpr_at_fpr_is_the_best_point_of_the_roc_and_takes_many_at_once():
+    pairs = [scores(seed=s) for s in range(5)]  # with ties
+    stacked = [np.stack(part) for part in zip(*pairs, strict=True)]
+    for fpr in (1 / 60, 0.05, 0.3, 0.999, 1):
+        curves = [roc(*pair) for pair in pairs]
+        wanted = [rates[false <= fpr + 1e-12].max() for false, rates, _ in curves]
+        assert tpr_at_fpr(*stacked, fpr).tolist() == wanted
+        assert [tpr_at_fpr(*pair, fpr) for pair in pairs] == wanted
+    with pytest.raises(ValueError, match="1 real scores are not numbers"):
+        tpr_at_fpr([np.nan] + [0.0] * 99, [1.0], 0.01)
+
+
 def test_accuracy_uses_the_threshold_it_is_given():
     real, generated = np.array([0.0, 1, 2, 3]), np.array([2.0, 4.0])
     threshold = best_threshold(real, generated)
@@ -84,7 +98,8 @@ def test_bootstrap_interval_has_its_width_and_covers():
 
 def test_interval_of_a_rate_is_that_of_a_binomial_when_only_one_class_varies():
     real, generated = np.zeros(1000), np.repeat([1.0, 0.0], [30, 70])
-    low, high = interval_of(lambda r, g: tpr_at_fpr(r, g, 0.01), real, generated)
+    rate = partial(tpr_at_fpr, fpr=0.01)
+    low, high = mean_interval(rate, [(real, generated)])
     wanted = 1.96 * np.sqrt(0.3 * 0.7 / 100)
     assert low == pytest.approx(0.3 - wanted, abs=0.02)
     assert high == pytest.approx(0.3 + wanted, abs=0.02)

@@ -1,6 +1,7 @@
 """Long measurements are read from the committed figures, or made; never mixed up."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -52,6 +53,16 @@ def test_a_study_of_other_settings_is_refused(project):
 def test_a_study_that_is_not_committed_is_refused(project):
     with pytest.raises(ValueError, match=r"06_grid\.json is not there: .*takes long"):
         ask(never, preset="gpu")
+
+
+def test_a_study_of_a_set_that_is_not_here_is_read(project):
+    record = commit(project, dataset="mnist")
+    ask_of = partial(studies.study_of_set, settings={"dataset": "mnist"})
+    asked = ask_of("mnist", "06_grid", never, studies="measured")
+    assert asked == (record["numbers"], record)
+    measured = ask_of("digits", "06_grid", lambda: {"rates": [1]}, studies="measured")
+    assert measured == ({"rates": [1]}, None)
+    assert ask_of("digits", "06_grid", never, studies="committed")[1] == record
 
 
 def test_another_word_is_refused(project):
