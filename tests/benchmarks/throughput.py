@@ -3,7 +3,7 @@ same network, batch and images, all in one run.
 
     python tests/benchmarks/throughput.py
     python tests/benchmarks/throughput.py --network paper --resolution 32 --channels 3 \
-        --batch 128 --json build/throughput.json
+        --batch 128 --json figures/gpu/07_throughput.json
 
 The default loop is written as diffusers' example for unconditional training has it:
 images decoded and transformed one by one in a DataLoader, accelerate, float16 on a GPU
@@ -33,9 +33,10 @@ from PIL import Image
 from torchvision import transforms
 
 from pudm_lib.budgets import PASSES, network_cost
-from pudm_lib.devices import available_cores, resolve_device
-from pudm_lib.figures import environment
+from pudm_lib.devices import available_cores, cpu_threads, resolve_device
+from pudm_lib.figures import environment, plain
 from pudm_lib.networks import make_unet
+from pudm_lib.paths import write_atomically
 from pudm_lib.sampling import SamplingSettings, sample
 from pudm_lib.training import LOOK_EVERY, TrainingImages, train
 from pudm_lib.training_settings import TrainingSettings
@@ -143,7 +144,8 @@ def sample_ours(args) -> float:
 
     def draw(count: int) -> None:
         settings = SamplingSettings("ddim", INFERENCE_STEPS, count)
-        sample(model, settings, shape=shape, seed=0)
+        with cpu_threads(1):
+            sample(model, settings, shape=shape, seed=0)
 
     return _rate_of(draw, args)
 
@@ -256,8 +258,20 @@ def compare(args) -> dict:
             key: {str(v): measured("train ours", args, **{key: v})[0] for v in values}
             for key, values in growth.items()
         },
-        "settings": {k: v for k, v in vars(args).items() if k not in ("one", "json")},
-        "environment": environment(resolve_device(args.device)),
+    }
+
+
+def record(found: dict, args, path: Path) -> dict:
+    """As `figures.show_figure` writes it, without a picture yet."""
+    return {
+        "figure": path.stem,
+        "chapter": "07_scale_to_real_images",
+        "preset": path.parent.name,
+        "alt": "",
+        "parameters": {k: v for k, v in vars(args).items() if k not in ("one", "json")},
+        "environment": environment(args.device),
+        "numbers": plain(found),
+        "claims": [],
     }
 
 
@@ -290,7 +304,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="of all loops")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--one", choices=LOOPS, help="this loop alone, here")
-    parser.add_argument("--json", type=Path, help="where to write the numbers as well")
+    parser.add_argument("--json", type=Path, help="also write a figure's record here")
     return parser.parse_args()
 
 
@@ -305,5 +319,5 @@ if __name__ == "__main__":
         found = compare(args)
         print(table(found))
         if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps(found, indent=1) + "\n")
+            kept = record(found, args, args.json)
+            write_atomically(args.json, json.dumps(kept, indent=1) + "\n")
