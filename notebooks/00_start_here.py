@@ -67,6 +67,7 @@ print(
 # | 04 | how does one learn from positive and unlabeled images? |
 # | 05 | does it work on real digits, and at what cost? |
 # | 06 | where should the method's one knob stand, and can the data tell? |
+# | 07 | what changes when images, networks and machines get larger, and what must not? |
 # | 08 | can a model stay as it is, and its sampling be moved away from what nobody wants? |
 # | 10 | can real and generated images be told apart, and what does a detector really see? |
 #
