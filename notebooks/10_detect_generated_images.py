@@ -16,7 +16,7 @@
 # | **You will do** | take the deterministic step up and back by hand, score real and generated digits with it, catch three detectors that look excellent and see something else, and compare what is left with baselines on images held out for the test |
 # | **You will learn** | SeDID's error and its two forms; how grey levels, augmentation and a crop pass for detection; how to choose a sign, a step and a threshold without looking at the test; membership against generation |
 # | **You need** | chapters 01, 02 and 05; no GPU, no download |
-# | **Time** | `ci` seconds · `laptop` 3-4 minutes on two cores once chapters 02 and 05 have run, some 10 more before that · `gpu` and `paper` as long as their models take |
+# | **Time** | `ci` seconds · `laptop` 3 minutes on two cores once chapters 02 and 05 have run, some 10 more before that · `gpu` and `paper` as long as their models take |
 
 # %%
 from functools import partial
@@ -1041,7 +1041,6 @@ show_figure(
 # Some of the paper holds on all three sets: the single step is far ahead of the denoising loss, and the network on its map is no worse than the step. Its sign does not. The paper calls the *smaller* error generated. On faces that is right at every step until both kinds are rounded to 17 grey levels, and then it is wrong at every step; on MNIST it is wrong at the low noise levels and, after rounding, not right anywhere by much. The sign is a property of the pipe as well.
 #
 # </details>
-#
 #
 # The numbers, with the paper's Table 2 beside the three rows that it has:
 
