@@ -930,12 +930,12 @@ def draw_large(name, title):
 
 
 # %%
-sweep = large["mnist"]["sweeps"]
+mnist_sweeps = large["mnist"]["sweeps"]
 figures.show_figure(
     draw_large("mnist", f"Three seeds: {mnist_rates.mean():.3f} at {mnist_ratio:.2f}"),
     "08_mnist",
     alt="MNIST. Left: sixteen pairs of samples from the same noise, plain above, steered below, sensitive ones framed. Middle: rate against distance as the assumed share grows, labels are shares: "
-    + ", ".join(f"{k}: {row['non_sensitive_rate']:.3f}" for k, row in sweep["share"].items())
+    + ", ".join(f"{k}: {row['non_sensitive_rate']:.3f}" for k, row in mnist_sweeps["share"].items())
     + ". Right: AUC of the odds, near 1 at low noise, near 0.5 from t = 750.",
     numbers=large["mnist"],
     claims=mnist_claims if asserted else (),
@@ -943,7 +943,10 @@ figures.show_figure(
     loaded=made_for["mnist"]["loaded"],
 )  # fmt: skip
 for argument in ("window", "count"):
-    print(argument, {k: round(row["non_sensitive_rate"], 3) for k, row in sweep[argument].items()})
+    print(
+        argument,
+        {k: round(row["non_sensitive_rate"], 3) for k, row in mnist_sweeps[argument].items()},
+    )
 
 # %%
 cifar = large["cifar10"]
@@ -1484,8 +1487,8 @@ except ValueError as error:
 # <details><summary>Solution</summary>
 #
 # ```python
-# classes = evaluator.network(x_sensitive.to(device)).argmax(1).cpu()
-# kept = ReferenceDenoiser(x_sensitive[classes != 3], width=width)
+# shown = evaluator.network(x_sensitive.to(device)).argmax(1).cpu()
+# kept = ReferenceDenoiser(x_sensitive[shown != 3], width=width)
 # odds = PosteriorOdds(assumed_share, ReferenceDenoiser(x_unlabeled, width=width))
 # hook = SafeDenoiser(kept, odds, window=window, cap=cap)
 # images = draw(sweep_run, models[first], split, denoised_hook=hook)
