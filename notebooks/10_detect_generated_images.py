@@ -363,8 +363,8 @@ measurable = len(early(real)) >= real_images_needed(RATE)  # not under ci
 
 
 def found_at_rate(pairs):
-    """True positive rate with the paper's sign, mean over models."""
-    return np.mean([tpr_at_fpr(-r, -g, RATE) for r, g in pairs]) if measurable else 0.0
+    """True positive rate with the paper's sign, mean over models; NaN: not to be had."""
+    return np.mean([tpr_at_fpr(-r, -g, RATE) for r, g in pairs]) if measurable else np.nan
 
 
 rate_map = {key: found_at_rate([v[key] for v in validation]) for key in found[0]}

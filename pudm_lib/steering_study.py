@@ -17,6 +17,7 @@ from pudm_lib.evaluators import Evaluator, load_evaluator
 from pudm_lib.experiments import Experiment, draw, load_model, run_many
 from pudm_lib.reference_denoiser import ReferenceDenoiser
 from pudm_lib.safe_denoiser import PosteriorOdds, SafeDenoiser, by_time
+from pudm_lib.shortcuts import classes_of
 
 SHOWN = 16  # pairs of samples that are kept as pictures
 # What is kept of `metrics.measure`.
@@ -219,16 +220,14 @@ def _is_chosen(change: Mapping[str, Any], odds: Mapping[str, Any]) -> bool:
     return all(odds.get(name) == value for name, value in change.items())
 
 
-@torch.no_grad()
 def _row(
     images: Tensor, numbers: Mapping[str, float], split: PUSplit, evaluator: Evaluator
 ) -> dict[str, Any]:
     """The kept numbers of one set of samples, its median distances to the nearest image
     of U and of the held-out ones, and how many samples each class has."""
-    network = evaluator.network.eval()
-    device = next(network.parameters()).device
-    logits = [network(to_model_range(x.to(device))) for x in images.split(1024)]
-    classes = torch.cat(logits).argmax(1).bincount(minlength=logits[0].shape[1])
+    classes = classes_of(images, evaluator).bincount(
+        minlength=len(evaluator.sensitive_classes)
+    )
     return {name: numbers[name] for name in KEPT} | {
         "to_unlabeled": median_nearest(images, split.x_unlabeled),
         "to_held_out": median_nearest(images, split.x_test),
