@@ -569,8 +569,8 @@ for axis, kind in zip(axes[1:], kinds, strict=True):
         axis.plot(column(m, f"frechet_{kind}"), rates[m], "o", color=METHOD_COLOURS[m], alpha=0.45)
         axis.plot(column(m, f"frechet_{kind}").mean(), rates[m].mean(), "D", color=METHOD_COLOURS[m], markersize=8)  # fmt: skip
     axis.axvline(floors[kind], color="0.5", linestyle=":")
-    axis.set(xlabel=f"Fréchet distance, {kind}", xlim=(0, None))
-    axis.set_title(f"at {ratios[kind][method]:.2f} of unsupervised")
+    axis.set(xlabel=f"Fréchet distance, {kind}", ylabel="share called normal", xlim=(0, None))
+    axis.set_title(f"PU: {ratios[kind][method]:.2f} of unsupervised")
 show_figure(
     figure,
     f"07_{name}",

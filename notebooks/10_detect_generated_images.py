@@ -1042,7 +1042,7 @@ show_figure(
 #
 # </details>
 #
-# The numbers, with the paper's Table 2 beside the three rows that it has:
+# The numbers, and below them the paper's Table 2, which has three of the rows:
 
 # %%
 PAPER_TABLE_2 = {  # AUC and ACC on CIFAR-10, Tiny-ImageNet, CelebA, and on average
@@ -1051,14 +1051,15 @@ PAPER_TABLE_2 = {  # AUC and ACC on CIFAR-10, Tiny-ImageNet, CelebA, and on aver
     "SeDID NN": (0.8903, 0.8218, 0.9999, 0.9980, 1.0, 1.0, 0.9634, 0.9399),
 }
 sets = {dataset: table} | larger
-paper_sets = ("CIFAR-10", "Tiny-ImageNet", "CelebA", "average")
-print(f"{'AUC / ACC':26s}" + "".join(f"{name:>15s}" for name in sets), end="  | paper:")
-print("".join(f"{name:>16s}" for name in paper_sets))
+print(f"{'AUC / ACC':26s}" + "".join(f"{name:>16s}" for name in sets))
 for name in reversed(order):
-    ours_here = [f"{s['auc'][name]:7.3f} /{s['accuracy'][name]:6.3f}" for s in sets.values()]
-    cells = PAPER_TABLE_2.get(name, ())
+    ours_here = [f"{s['auc'][name]:9.3f} /{s['accuracy'][name]:5.3f}" for s in sets.values()]
+    print(f"{name:26s}" + "".join(ours_here))
+paper_sets = ("CIFAR-10", "Tiny-ImageNet", "CelebA", "average")
+print(f"{'the paper':26s}" + "".join(f"{name:>16s}" for name in paper_sets))
+for name, cells in PAPER_TABLE_2.items():
     theirs = [f"{a:8.4f} /{b:.4f}" for a, b in zip(cells[::2], cells[1::2], strict=True)]
-    print(f"{name:26s}" + "".join(ours_here) + "  |       " + "".join(theirs))
+    print(f"{name:26s}" + "".join(theirs))
 
 # %%
 titles = [*sets, *(f"{name}, 17" for name in larger)]
