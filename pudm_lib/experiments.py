@@ -26,6 +26,7 @@ from pudm_lib.checkpoints import (
     with_prefix,
     without_prefix,
 )
+from pudm_lib.compiling import compile_network
 from pudm_lib.data import PUSplit, condition_groups, make_split, to_uint8
 from pudm_lib.devices import available_cores, cpu_threads, resolve_device
 from pudm_lib.diffusion import alphas_cumprod_of, linear_betas
@@ -180,6 +181,7 @@ def draw(experiment: Experiment, model: nn.Module, split: PUSplit, **hooks) -> T
             seed=experiment.seed,
             num_train_timesteps=experiment.training.num_train_timesteps,
             conditions=asked_conditions(experiment),
+            precision=experiment.training.precision,
             **hooks,
         )
     return to_uint8(images)
@@ -230,6 +232,7 @@ def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
         wait_for(path)
     tensors, _ = load_tensors(path)
     model.load_state_dict(without_prefix("model.", tensors))
+    compile_network(model, experiment.training.compile, device)
     return model.to(device).eval()
 
 

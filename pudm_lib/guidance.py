@@ -90,17 +90,19 @@ class Guided(nn.Module):
         labels = [torch.full_like(c, self.null), c]
         labels += [torch.full_like(c, self.negative)] if self.mu else []
         e_data, e_given, *e_negative = self._means(x_t, t, labels)
-        x0 = e_data + self.guidance_scale * (e_given - e_data)
-        for e in e_negative:
-            x0 = x0 - self.mu * (e - e_data)  # (9)
-        step = int(t[0])
-        if self.safe is not None:
-            x0 = x0 + (self.safe(e_data, x_t, step) - e_data)  # (8)
-        for condition, hook in enumerate(self.safe_given):
-            of_it = (c == condition).nonzero()[:, 0]
-            if len(of_it):
-                before = e_given[of_it]
-                x0 = x0.index_add(0, of_it, hook(before, x_t[of_it], step) - before)
+        # Half precision, where it is asked for, is for the network and not for hooks.
+        with torch.autocast(x_t.device.type, enabled=False):
+            x0 = e_data + self.guidance_scale * (e_given - e_data)
+            for e in e_negative:
+                x0 = x0 - self.mu * (e - e_data)  # (9)
+            step = int(t[0])
+            if self.safe is not None:
+                x0 = x0 + (self.safe(e_data, x_t, step) - e_data)  # (8)
+            for condition, hook in enumerate(self.safe_given):
+                of_it = (c == condition).nonzero()[:, 0]
+                if len(of_it):
+                    before = e_given[of_it]
+                    x0 = x0.index_add(0, of_it, hook(before, x_t[of_it], step) - before)
         return UNet2DOutput(sample=eps_from_x0(x_t, x0, t, self.alphas_cumprod))
 
     def _means(self, x_t: Tensor, t: Tensor, labels: list[Tensor]) -> list[Tensor]:

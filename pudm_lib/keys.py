@@ -27,6 +27,7 @@ TRAINING_MODULES = (
     "pretrained",
     "training",
     "training_settings",
+    "training_state",
 )
 RESULT_MODULES = ("evaluators", "experiments", "metrics", "sampling")
 
@@ -42,7 +43,7 @@ UNUSED = {
 }
 # Settings that change how a result is reached and not, but for rounding, what it is. So
 # does the number of processes.
-NOT_IN_KEY = ("accumulate", "checkpoint_every", "sampling_batch")
+NOT_IN_KEY = ("accumulate", "checkpoint_every", "compile", "sampling_batch")
 
 
 @functools.cache

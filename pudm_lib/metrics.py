@@ -8,6 +8,7 @@ Inception distance of the papers needs weights that are not in any package:
 """
 
 import warnings
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -31,6 +32,16 @@ def wilson_interval(successes: int, n: int, confidence=0.95) -> tuple[float, flo
     result = stats.binomtest(int(successes), int(n))
     interval = result.proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def pooled_rate(
+    runs: Sequence[Mapping[str, float]],
+) -> tuple[float, tuple[float, float]]:
+    """The non-sensitive rate of all samples of several runs together, and its Wilson
+    interval; `runs` are their numbers, by `measure`."""
+    drawn = sum(int(numbers["num_samples"]) for numbers in runs)
+    normal = sum(n["non_sensitive_rate"] * n["num_samples"] for n in runs)
+    return normal / drawn, wilson_interval(round(normal), drawn)
 
 
 def corrected_rate(rate: float, sensitivity: float, specificity: float) -> float:

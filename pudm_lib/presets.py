@@ -67,6 +67,7 @@ def _ci(dataset: str) -> dict[str, Any]:
         "batch_sensitive": 4,
         "num_samples": 64,
         "num_inference_steps": 5,
+        "compile": "off",  # takes longer than the few steps
     }
 
 
@@ -76,7 +77,7 @@ def _laptop(dataset: str) -> dict[str, Any]:
     return {
         "resolution": 16,
         "network": "small",
-        "steps": 2000,
+        "steps": 4000,
         "batch_unlabeled": 64,
         "batch_sensitive": 6,
         "num_samples": 1000,

@@ -13,6 +13,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pudm_lib.devices import resolve_precision
 from pudm_lib.diffusion import eps_from_x0, random_generator, x0_from_eps
 from pudm_lib.memory import first_that_fits
 from pudm_lib.paths import headless
@@ -82,6 +83,7 @@ def sample(
     seed: int,
     num_train_timesteps: int = 1000,
     conditions: Tensor | None = None,
+    precision: str = "float32",
     clip: float | None = 1.0,
     denoised_hook: DenoisedHook | None = None,
     callback: StepCallback | None = None,
@@ -94,6 +96,8 @@ def sample(
             `guidance.Guided` one.
         shape: of one item: (C, H, W), or (D,) for points.
         conditions: (num_samples,) integers, one for each item.
+        precision: what the network computes in: float32, bfloat16, or auto, bfloat16 on
+            a GPU that has it. x_t and x0_hat are float32 in any case.
         clip: bound of |x0|, 1 for images; None for data without one.
         denoised_hook: gets the predicted clean items (x0_hat, x_t, t) and returns
             what to use in their place: steering without training acts here.
@@ -112,6 +116,7 @@ def sample(
             "must be one for each"
         )
     device = next(model.parameters()).device
+    bfloat16 = resolve_precision(precision, device.type) == "bfloat16"
     scheduler = make_scheduler(settings, num_train_timesteps)
     alphas_cumprod = scheduler.alphas_cumprod.double()
     starts = range(0, settings.num_samples, settings.sampling_batch)
@@ -128,7 +133,8 @@ def sample(
             for step, t in enumerate(scheduler.timesteps.tolist()):
                 time = torch.full((len(x_t),), t, device=device)
                 try:
-                    eps_hat = model(x_t, time, *c).sample
+                    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                        eps_hat = model(x_t, time, *c).sample
                 except torch.OutOfMemoryError as error:
                     words = _what_fits(error, model, x_t, time, *c)
                     raise torch.OutOfMemoryError(words) from error

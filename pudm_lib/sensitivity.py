@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pudm_lib.data import make_split
 from pudm_lib.experiments import Experiment, Result, experiment, run_many
-from pudm_lib.metrics import wilson_interval
+from pudm_lib.metrics import pooled_rate
 from pudm_lib.plotting import running_mean
 
 METHODS = ("pu_non_negative", "pu_absolute")
@@ -104,14 +104,12 @@ def point(method: str, beta: float, results: Sequence[Result]) -> dict[str, Any]
     rate, frechet_pixels, frechet_classifier = (
         [result.numbers[name] for result in results] for name in KEPT
     )
-    normal = sum(int((~result.sensitive).sum()) for result in results)
-    drawn = sum(len(result.sensitive) for result in results)
     negative = [result.history["negative"].numpy() for result in results]
     return {
         "method": method,
         "beta": beta,
         "rates": rate,
-        "interval": wilson_interval(normal, drawn),
+        "interval": pooled_rate([result.numbers for result in results])[1],
         "frechet_pixels": frechet_pixels,
         "frechet_classifier": frechet_classifier,
         "negative_share": [float((values < 0).mean()) for values in negative],

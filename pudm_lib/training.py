@@ -19,8 +19,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from diffusers.optimization import get_cosine_schedule_with_warmup
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -34,13 +32,7 @@ from pudm_lib.batches import (
     check_conditions,
     sets_in_use,
 )
-from pudm_lib.checkpoints import (
-    CheckpointError,
-    load_tensors,
-    save_tensors,
-    with_prefix,
-    without_prefix,
-)
+from pudm_lib.compiling import compile_network
 from pudm_lib.data import to_model_range
 from pudm_lib.devices import cpu_threads, resolve_device, resolve_precision
 from pudm_lib.diffusion import (
@@ -52,17 +44,14 @@ from pudm_lib.diffusion import (
 )
 from pudm_lib.losses import risk_and_weights
 from pudm_lib.memory import first_that_fits
-from pudm_lib.messages import one_line
 from pudm_lib.networks import null_class
 from pudm_lib.paths import headless
 from pudm_lib.processes import agreed, is_main
 from pudm_lib.stopping import EXIT_CODE, asked_to_stop
 from pudm_lib.training_settings import TrainingSettings
+from pudm_lib.training_state import HISTORY, TrainingState
 
 log = logging.getLogger(__name__)
-
-# What is kept of every step, in this order.
-HISTORY = ("loss", "positive", "negative", "ell_unlabeled", "ell_sensitive")
 
 # A look at the losses makes a GPU wait for them, so it is taken now and then.
 LOOK_EVERY = 25
@@ -106,43 +95,45 @@ def train(
     device = resolve_device(settings.device)
     with cpu_threads(settings.threads):
         loop = _Loop(model, images, settings, seed, device)
+        state = loop.state
         if checkpoint is not None and agreed(checkpoint.exists(), device):
-            loop.resume(checkpoint)
+            state.resume(checkpoint)
         bar = tqdm(
             total=settings.steps,
-            initial=loop.step,
+            initial=state.step,
             desc=f"train {settings.method}",
             disable=headless() or report is not None or not is_main(),
         )
         with bar, asked_to_stop() as stopping:
-            while loop.step < settings.steps:
+            while state.step < settings.steps:
                 try:
                     loop.advance()
                 except torch.OutOfMemoryError as error:
                     raise torch.OutOfMemoryError(loop.what_fits(error)) from error
                 bar.update()
-                last = loop.step == settings.steps
-                if last or loop.step % LOOK_EVERY == 0:
+                last = state.step == settings.steps
+                if last or state.step % LOOK_EVERY == 0:
                     losses = loop.look()
                     bar.set_postfix_str(losses, refresh=False)
                     if report is not None:
-                        report(loop.step, losses)
+                        report(state.step, losses)
                 stop = stopping()
-                due = loop.step % settings.checkpoint_every == 0 and not last
+                due = state.step % settings.checkpoint_every == 0 and not last
                 if checkpoint is not None and (due or stop):
                     loop.look()  # a state that is not finite is never kept
-                    loop.save(checkpoint)
+                    if is_main():  # all have the same
+                        state.save(checkpoint)
                 if stop:
-                    log.warning("stopped by SIGTERM after step %d", loop.step)
+                    log.warning("stopped by SIGTERM after step %d", state.step)
                     os._exit(EXIT_CODE)  # an exception could be caught, and work go on
-        loop.average.copy_to(loop.parameters)
+        state.average.copy_to(state.parameters)
         # Without autocast around it: sampling is the same now and after loading.
-        loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
-    return dict(zip(HISTORY, loop.history.T.cpu(), strict=True))
+        loop.accelerator.unwrap_model(state.model, keep_fp32_wrapper=False)
+    return dict(zip(HISTORY, state.history.T.cpu(), strict=True))
 
 
 class _Loop:
-    """The state of a run: weights, their average, the optimiser, the step, history."""
+    """Steps of Algorithm 1 on one device or several."""
 
     def __init__(self, model, images, settings, seed, device):
         bfloat16 = resolve_precision(settings.precision, device) == "bfloat16"
@@ -152,20 +143,9 @@ class _Loop:
         self.accelerator = Accelerator(
             cpu=device == "cpu", mixed_precision="bf16" if bfloat16 else "no"
         )
-        optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        compile_network(model, settings.compile, device)
+        self.state = TrainingState(model, self.accelerator, settings)
         self.device = self.accelerator.device
-        self.parameters = list(self.model.parameters())
-        # Not prepared: one step of the schedule is one step of the optimiser.
-        self.schedule = get_cosine_schedule_with_warmup(
-            optimizer, settings.warmup_steps, settings.steps
-        )
-        self.average = EMAModel(self.parameters, decay=settings.ema_decay, foreach=True)
         self.alphas_cumprod = alphas_cumprod_of(
             linear_betas(settings.num_train_timesteps)
         ).to(self.device)
@@ -183,18 +163,16 @@ class _Loop:
         self.seed = seed
         self.order = batch_order(self.sets, settings, seed)
         self.settings = settings
-        self.history = torch.zeros(settings.steps, len(HISTORY), device=self.device)
-        self.step = 0
 
     def advance(self) -> None:
         """One step of Algorithm 1."""
-        settings, step = self.settings, self.step
+        settings, state = self.settings, self.state
         x0, eps, t, c, sizes = self._batch()
 
         def errors(piece: slice) -> Tensor:
             x_t = add_noise(x0[piece], eps[piece], t[piece], self.alphas_cumprod)
             with self.accelerator.autocast():
-                eps_hat = self.model(x_t, t[piece], *(k[piece] for k in c)).sample
+                eps_hat = state.model(x_t, t[piece], *(k[piece] for k in c)).sample
             return denoising_error(
                 eps[piece],
                 eps_hat.float(),
@@ -220,27 +198,22 @@ class _Loop:
             share = (weights[piece] * part).sum()
             # The gradients of the processes will be averaged, but are parts of a sum.
             self.accelerator.backward(share * self.accelerator.num_processes)
-        self.accelerator.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad()
-        self.average.step(self.parameters)
+        self.accelerator.clip_grad_norm_(state.parameters, 1.0)
         ell_u, ell_s, _ = ell.split(sizes)
         kept = (risk.value, risk.positive, risk.negative, ell_u.mean())
         # Without S in the batch the mean is NaN, which history shows as a gap.
-        self.history[step] = torch.stack([*kept, ell_s.mean()])
-        self.step += 1
+        state.update(torch.stack([*kept, ell_s.mean()]))
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[int]]:
         """x0, eps, t, [c] of the images of U, S and N, in this order, and their counts;
         [] for a model without a condition."""
-        settings, parts, sizes = self.settings, [], []
+        settings, step, parts, sizes = self.settings, self.state.step, [], []
         for name in ("unlabeled", "sensitive", "normal"):
-            chosen = self.order(name, self.step)
+            chosen = self.order(name, step)
             sizes.append(len(chosen))
             if not len(chosen):
                 continue
-            stream = (NOISE, list(self.sets).index(name), self.step)
+            stream = (NOISE, list(self.sets).index(name), step)
             generator = random_generator(self.seed, *stream, device=self.device)
             x0 = self.sets[name][chosen.to(self.device)]
             x0 = to_model_range(x0) if x0.dtype == torch.uint8 else x0
@@ -262,7 +235,7 @@ class _Loop:
         the null class, so that the model learns both halves of guidance."""
         if self.conditions is None:
             return ()
-        stream = (DROP, list(self.sets).index(name), self.step)
+        stream = (DROP, list(self.sets).index(name), self.state.step)
         draws = torch.rand(len(chosen), generator=random_generator(self.seed, *stream))
         c = self.conditions[name][chosen]
         c = c.masked_fill(draws < self.settings.p_uncond, self.null)
@@ -270,8 +243,9 @@ class _Loop:
 
     def look(self) -> str:
         """The latest losses in words; stops if any of the last steps is not finite."""
-        since = max(0, self.step - LOOK_EVERY)
-        rows = self.history[since : self.step, :3].cpu()  # loss and its two parts
+        step = self.state.step
+        since = max(0, step - LOOK_EVERY)
+        rows = self.state.history[since:step, :3].cpu()  # loss and its two parts
         bad = ~torch.isfinite(rows).all(dim=1)
         if bad.any():
             first = int(bad.nonzero()[0])
@@ -293,17 +267,16 @@ class _Loop:
         with one forward and backward pass."""
         batch = sum(getattr(self.settings, f"batch_{name}") for name in self.sets)
         shape = self.sets["unlabeled"].shape[1:]
-        model = self.accelerator.unwrap_model(self.model)
         processes = self.accelerator.num_processes
 
         def attempt(accumulate: int) -> None:
-            self.optimizer.zero_grad()
+            self.state.optimizer.zero_grad()
             images = math.ceil(batch / (processes * accumulate))
             x_t = torch.zeros(images, *shape, device=self.device)
             t = torch.zeros(images, dtype=torch.long, device=self.device)
             c = () if self.conditions is None else (torch.zeros_like(t),)
             with self.accelerator.autocast():
-                model(x_t, t, *c).sample.float().square().sum().backward()
+                self.state.network(x_t, t, *c).sample.float().square().sum().backward()
 
         tries = [n for n in (2, 4, 8, 16, 32, 64, 128) if n * processes <= batch]
         found = first_that_fits(error, attempt, tries)
@@ -314,51 +287,3 @@ class _Loop:
             f"a batch of {batch} images of {'x'.join(map(str, shape))} does not fit in "
             f"the memory of {self.device}; {advice}"
         )
-
-    def save(self, path: Path) -> None:
-        if not self.accelerator.is_main_process:
-            return  # all have the same
-        weights = self.accelerator.unwrap_model(self.model).state_dict()
-        moments = {
-            f"{index}.{name}": tensor
-            for index, state in self.optimizer.state_dict()["state"].items()
-            for name, tensor in state.items()
-        }
-        shadows = {str(i): p for i, p in enumerate(self.average.shadow_params)}
-        tensors = {
-            "history": self.history,
-            **with_prefix("model.", weights),
-            **with_prefix("average.", shadows),
-            **with_prefix("optimizer.", moments),
-        }
-        facts = {"step": self.step, "ema_steps": self.average.optimization_step}
-        save_tensors(path, tensors, facts)
-
-    def resume(self, path: Path) -> None:
-        tensors, facts = load_tensors(path)
-        log.info("resuming from %s at step %d", path, facts["step"])
-        weights = without_prefix("model.", tensors)
-        moments = without_prefix("optimizer.", tensors)
-        try:
-            self.accelerator.unwrap_model(self.model).load_state_dict(weights)
-            for i, shadow in enumerate(self.average.shadow_params):
-                shadow.copy_(tensors[f"average.{i}"])
-            self.history.copy_(tensors["history"])
-        except (RuntimeError, KeyError) as error:
-            raise CheckpointError(
-                f"{path} belongs to another model or budget; delete it to start that "
-                f"run from its beginning ({one_line(error)})"
-            ) from error
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in moments.items():
-            index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.average.optimization_step = facts["ema_steps"]
-        self.step = facts["step"]
-        # The learning rate is a function of the step alone.
-        self.schedule.last_epoch = self.step
-        factor = self.schedule.lr_lambdas[0](self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * factor

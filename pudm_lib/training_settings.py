@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, fields
 
 from pudm_lib.augment import AUGMENTATIONS
+from pudm_lib.compiling import COMPILE
 from pudm_lib.losses import METHODS
 
 
@@ -36,6 +37,7 @@ class TrainingSettings:
     threads: int = _setting(1, "CPU threads; a part of the result, >= 1")
     device: str = _setting("auto", "auto, cpu or cuda")
     precision: str = _setting("auto", "auto, float32 or bfloat16")
+    compile: str = _setting("auto", "auto (on a GPU), on or off: torch.compile")
     checkpoint_every: int = _setting(200, "steps between checkpoints, >= 1")
 
     def __post_init__(self):
@@ -46,6 +48,7 @@ class TrainingSettings:
             "augmentation": AUGMENTATIONS,
             "device": ("auto", "cpu", "cuda"),
             "precision": ("auto", "float32", "bfloat16"),
+            "compile": COMPILE,
         }
         for name, allowed in words.items():
             if getattr(self, name) not in allowed:

@@ -383,3 +383,23 @@ def test_a_unet_with_conditions_has_a_row_for_each_and_for_none():
     assert model.class_embedding.weight.shape[0] == 6 and null_class(model) == 5
     x_t, t = gaussian(2, 1, 8, 8), torch.tensor([5, 900])
     assert model(x_t, t, torch.tensor([0, 5])).sample.shape == x_t.shape
+
+
+def test_half_precision_is_not_for_the_hooks():
+    seen = []
+
+    def hook(x0_hat, x_t, t):
+        seen.extend([x0_hat.dtype, (x0_hat.flatten(1) @ x0_hat.flatten(1).T).dtype])
+        return x0_hat
+
+    settings = SamplingSettings("ddim", 2, 4)
+    for hooks in ({"safe": hook}, {"safe_given": [hook] * 3}):
+        sample(
+            Guided(unet(), 1.5, **hooks),
+            settings,
+            shape=(1, 8, 8),
+            seed=0,
+            conditions=torch.arange(4) % 3,
+            precision="bfloat16",
+        )
+    assert seen and set(seen) == {torch.float32}

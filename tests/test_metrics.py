@@ -18,6 +18,7 @@ from pudm_lib.metrics import (
     mean_interval,
     paired_t_test,
     pixel_features,
+    pooled_rate,
     wilson_interval,
 )
 
@@ -126,6 +127,14 @@ def test_statistics_over_seeds_equal_scipys():
     assert math.isnan(mean_interval([0.9])[1][0])
     with pytest.raises(ValueError, match="same number of seeds"):
         paired_t_test([0.9, 0.8], [0.7])
+
+
+def test_pooled_runs_are_one_large_sample():
+    runs = [
+        {"num_samples": 10, "non_sensitive_rate": 0.3},
+        {"num_samples": 30, "non_sensitive_rate": 0.9},
+    ]
+    assert pooled_rate(runs) == (pytest.approx(0.75), wilson_interval(30, 40))
 
 
 def test_the_matched_distance_is_of_groups_of_the_size_asked_for():

@@ -120,3 +120,22 @@ def test_too_many_images_for_memory_are_told_how_many_fit():
         sample(Narrow(2, 2), settings, shape=(2,), seed=0)
     few = replace(settings, sampling_batch=3)
     assert sample(Narrow(2, 2), few, shape=(2,), seed=0).shape == (12, 2)
+
+
+def test_half_precision_is_the_networks_alone():
+    torch.manual_seed(0)
+    model = make_unet("tiny", resolution=8, channels=1).eval()
+    settings = SamplingSettings("ddim", 5, 6)
+    seen = []
+
+    def look(step, t, x_t, x0_hat):
+        seen.extend([x_t.dtype, x0_hat.dtype])
+
+    shape = {"shape": (1, 8, 8), "seed": 0}
+    whole = sample(model, settings, **shape)
+    half = sample(model, settings, **shape, precision="bfloat16", callback=look)
+    assert set(seen) == {torch.float32}
+    difference = (whole - half).abs().mean()
+    assert 0 < difference < 0.02, "8 bits of the noise it predicts"
+    auto = sample(model, settings, **shape, precision="auto")
+    assert torch.equal(auto, whole), "a CPU's is float32"
