@@ -23,7 +23,7 @@ import numpy as np
 
 from pudm_lib.experiments import experiment, run_many
 from pudm_lib.figures import assert_claims, claim, show_figure
-from pudm_lib.metrics import mean_interval, paired_t_test, wilson_interval
+from pudm_lib.metrics import mean_interval, paired_t_test, pooled_rate
 from pudm_lib.plotting import (
     METHOD_COLOURS,
     METHOD_LABELS,
@@ -140,15 +140,8 @@ def column(m, name):
     return np.array([r.numbers[name] for r in runs[m]])
 
 
-def pooled(m):
-    """Rate of all samples of a method, and its Wilson interval."""
-    count = sum(int((~r.sensitive).sum()) for r in runs[m])
-    total = sum(len(r.sensitive) for r in runs[m])
-    return count / total, wilson_interval(count, total)
-
-
 rates = {m: column(m, "non_sensitive_rate") for m in methods}
-pools = {m: pooled(m) for m in methods}
+pools = {m: pooled_rate([r.numbers for r in runs[m]]) for m in methods}
 tests = {m: paired_t_test(rates[m], rates["unsupervised"]) for m in methods[1:]}
 print(f"{'method':28s}{'mean rate':>10s}  {'95 % over seeds':17s}{'corrected':>10s}{'p':>9s}")
 for m in methods:

@@ -18,6 +18,7 @@ from pudm_lib.messages import one_line
 from pudm_lib.networks import make_unet
 from pudm_lib.paths import data_root, runs_root
 from pudm_lib.presets import PRESETS
+from pudm_lib.sampling import SamplingSettings, sample
 from pudm_lib.training import TrainingImages, train
 
 PACKAGES = ("torch", "torchvision", "diffusers", "accelerate", "papermill", "jupytext")
@@ -138,8 +139,9 @@ def seconds_a_model(
     step = _train_seconds(network, training, images, steps) * whole / images
     if resolve_device(training.device) == "cuda" or step < PROBE_SECONDS:
         images, steps = whole, 5
+        _train_seconds(network, training, images, 1)  # a GPU compiles for this batch
         step = _train_seconds(network, training, images, steps)
-    image = _sampling_seconds(network, images)
+    image = _sampling_seconds(network, training.precision, images)
     return (
         step * training.steps,
         image * sampling.num_samples * sampling.num_inference_steps,
@@ -164,15 +166,14 @@ def _train_seconds(network, training, images: int, steps: int) -> float:
     return (time.perf_counter() - start) / steps
 
 
-@torch.no_grad()
-def _sampling_seconds(network, images: int) -> float:
-    """Seconds an image and denoising step: one prediction of the network."""
+def _sampling_seconds(network, precision: str, images: int) -> float:
+    """Seconds an image and denoising step, through the sampler itself."""
     config = network.config
-    shape = (images, config.in_channels, config.sample_size, config.sample_size)
-    x_t = torch.randn(shape, device=network.device)
-    for _ in range(2):  # the first is not counted
+    shape = (config.in_channels, config.sample_size, config.sample_size)
+    few = SamplingSettings("ddim", 1, images, sampling_batch=images)
+    for _ in range(2):  # the first also sets things up
         start = time.perf_counter()
-        network(x_t, 0).sample.cpu()  # to the CPU: a GPU answers before it is done
+        sample(network, few, shape=shape, seed=0, precision=precision)
         seconds = time.perf_counter() - start
     return seconds / images
 

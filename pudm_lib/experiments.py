@@ -56,6 +56,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+# So many steps of a small network take about as long as a process to start.
+FEW_STEPS = 200
+
 
 @dataclass(frozen=True)
 class Result:
@@ -253,11 +256,12 @@ def run_many(
 ) -> list[Result]:
     """`run` for each, independent trainings side by side, one process each.
 
-    On a GPU one process at a time uses it fully.
+    On a GPU one process at a time uses it fully, and for a few steps none is started.
 
     Args:
-        workers: processes; default: cores / threads of the experiments, 1 on a GPU.
-            Not used under torchrun, whose processes all train the same model.
+        workers: processes; default: cores / threads of the experiments, 1 on a GPU or
+            for `FEW_STEPS` altogether. Not used under torchrun, whose processes all
+            train the same model.
 
     Raises:
         What `run` raises, for the first experiment that fails; those that finished
@@ -271,9 +275,11 @@ def run_many(
         for e in missing:  # refuse bad data before any process starts
             make_split(e.data, e.seed)
         training = missing[0].training
+        total = sum(e.training.steps for e in missing)
         if workers is None:
             on_gpu = resolve_device(training.device) == "cuda"
-            workers = 1 if on_gpu else max(1, available_cores() // training.threads)
+            alone = on_gpu or total <= FEW_STEPS
+            workers = 1 if alone else max(1, available_cores() // training.threads)
         # The judge is shared: made here, before the processes would wait for it.
         for data in {e.data for e in missing}:
             load_evaluator(data, device=resolve_device(training.device))
@@ -281,6 +287,5 @@ def run_many(
             for e in missing:
                 run(e)
         else:
-            total = sum(e.training.steps for e in missing)
             side_by_side(run, missing, workers=workers, total=total)
     return [run(e) for e in experiments]

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def run(root: Path, kill: signal.Signals | None = None, after: float = 0) -> int
     process.start()
     if kill is not None:
         time.sleep(after)
-        os.kill(process.pid, kill)
+        with suppress(ProcessLookupError):  # it was done before its moment came
+            os.kill(process.pid, kill)
     process.join()
     return process.exitcode
 
