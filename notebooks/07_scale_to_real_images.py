@@ -209,6 +209,8 @@ else:
     ]
 speed_claims = [claim(w, np.median(v), at_least=b, interval=(min(v), max(v))) for w, v, b in bounds]
 claims += speed_claims
+
+# %%
 figure, axes = new_figure(1, 2, figsize=(9, 3.4))
 loops = [loop for loop in speed["memory_mib"] if loop.startswith("train")]
 loops += [loop for loop in speed["memory_mib"] if loop.startswith("sample")]
@@ -740,6 +742,7 @@ PAPER_TABLE_4 = {  # rate, fine-tuned: pretrained alone, unsupervised, supervise
 }
 
 
+# %%
 def ours_of(half, metric):
     """Mean and deviation over seeds, method by method."""
     cells = (column(half, m, metric) for m in methods)
@@ -812,7 +815,7 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # ## Limits
 #
-# - No number of this chapter comes from a GPU yet; the records name their device. What the loop does there and not on a CPU (bfloat16, compilation, which also chooses the layout of the images) is tested on a CPU, where a compiled step is the plain one but for rounding; how fast it is on a GPU has not been measured. On this CPU neither compilation nor `channels_last` makes the small network faster. Presets `gpu` and `paper` are written to the paper's sizes and have been budgeted, not run.
+# - No number of this chapter comes from a GPU yet; the records name their device. What the loop does there and not on a CPU (bfloat16, compilation, which also chooses the layout of the images) is tested on a CPU, where a compiled step is the plain one but for rounding; how fast it is on a GPU has not been measured. On this CPU neither compilation nor `channels_last` makes training of the small network faster. Presets `gpu` and `paper` are written to the paper's sizes and have been budgeted, not run.
 # - Three seeds of one data set, 16×16, a small network, a short training. The paper has eight such experiments with five seeds each.
 # - A budget counts operations. Time also depends on how well they are batched and on everything that is none; memory on the library's workspaces. Half precision about halves what a batch keeps.
 # - The figure of signs draws its errors from one trained model on digits. Early in training, or with other noise levels in a batch, its numbers are others; that signs differ is not.
