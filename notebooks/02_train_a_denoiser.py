@@ -282,6 +282,7 @@ show_figure(
     preset=preset,
     parameters=settings | {"num_inference_steps": 10},
     numbers={"timesteps": levels},
+    device=plain_experiment.training.device,
 )
 
 # %% [markdown]
@@ -399,6 +400,7 @@ show_figure(
     parameters=settings | {"num_samples": few_samples},
     numbers={"steps": counts, "distances": distances, "floor": floor, "ratios": ratios},
     claims=quality_claims,
+    device=plain_experiment.training.device,
 )
 
 # %% [markdown]

@@ -410,6 +410,7 @@ plain_results, pu_results = run_many(plain_runs), run_many(pu_runs)
 models = {run: load_model(run) for run in plain_runs + pu_runs}
 splits = {s: make_split(first.data, s) for s in seeds}
 device = next(models[first].parameters()).device
+measured = chapter | {"device": device.type}  # goes into the figures of these models
 evaluator = load_evaluator(first.data, device=str(device))
 
 
@@ -489,7 +490,7 @@ figures.show_figure(
         "judge_accuracy": evaluator.accuracy,
     },
     claims=digit_claims if asserted else (),
-    **chapter,
+    **measured,
 )  # fmt: skip
 claims += digit_claims if asserted else []
 
@@ -532,7 +533,7 @@ figures.show_figure(
     "08_trace",
     alt=f"Three curves over time steps, sampling from left to right. The effective number of references falls from {max(trace['effective'], default=0):.0f} towards {min(trace['effective'], default=0):.1f}; the mean weight falls from {max(trace['weight'], default=0):.2f}; pi is estimated as certain for at most {max(trace['certain'], default=0):.1%} of the images at a step and clipped there.",
     numbers=trace,
-    **chapter,
+    **measured,
 )
 
 # %% [markdown]
@@ -571,7 +572,7 @@ figures.show_figure(
     "08_same_noise",
     alt=f"Pairs of samples from the same noise, plain above and steered below, in groups by what the judge says. {cured:.0%} of the sensitive ones became normal digits.",
     numbers={title: int(g.sum()) for title, g in groups.items()} | {"cured": cured},
-    **chapter,
+    **measured,
 )
 
 # %% [markdown]
@@ -661,7 +662,7 @@ figures.show_figure(
     + f"; plain {plain['non_sensitive_rate']:.3f}.",
     numbers={"plain": plain} | {f"{way} {s}": numbers for (way, s), numbers in swept.items()},
     claims=sweep_claims if asserted else (),
-    **chapter,
+    **measured,
 )  # fmt: skip
 claims += sweep_claims if asserted else []
 
@@ -737,7 +738,7 @@ figures.show_figure(
     + ".",
     numbers={"windows": by_window, "references": {str(n): r for n, r in by_count.items()}},
     claims=window_claims if asserted else (),
-    **chapter,
+    **measured,
 )
 claims += window_claims if asserted else []
 
@@ -805,7 +806,7 @@ figures.show_figure(
     + f"; real held-out images {real.mean():.2f}. Right: distances over the plain sampler's; for steered samples {u_ratio:.2f} to U and {test_ratio:.2f} to held-out images.",
     numbers={"to_unlabeled": to_u, "to_held_out": to_test, "real": real, "closer": closer, "copies_share": copies},
     claims=memory_claims if asserted else (),
-    **chapter,
+    **measured,
 )  # fmt: skip
 
 # %% [markdown]
@@ -939,7 +940,7 @@ figures.show_figure(
     + ". Right: AUC of the odds, near 1 at low noise, near 0.5 from t = 750.",
     numbers=large["mnist"],
     claims=mnist_claims if asserted else (),
-    **chapter | {"parameters": made_for["mnist"]["parameters"]},
+    **measured | {"parameters": made_for["mnist"]["parameters"]},
     loaded=made_for["mnist"]["loaded"],
 )  # fmt: skip
 for argument in ("window", "count"):
@@ -957,7 +958,7 @@ figures.show_figure(
     alt="CIFAR-10. Left: sixteen pairs of blurred colour samples, plain above, steered below, sensitive ones framed. Middle: rate against distance as the assumed share grows; all points lie between "
     + f"{min(cifar_rates):.3f} and {max(cifar_rates):.3f}, the plain one at {cifar['plain'][0]['non_sensitive_rate']:.3f}. Right: AUC of the odds, at most {max(cifar['separation'].values()):.2f}, at low noise, falling to 0.5 at high noise.",
     numbers=cifar,
-    **chapter | {"parameters": made_for["cifar10"]["parameters"]},
+    **measured | {"parameters": made_for["cifar10"]["parameters"]},
     loaded=made_for["cifar10"]["loaded"],
 )
 for name, numbers in large.items():
@@ -1137,7 +1138,7 @@ figures.show_figure(
     + "; ".join(sheets)
     + ". The last sheet is training images.",
     numbers={form: {name: asked_column(form, name) for name in names} for form in forms},
-    **chapter,
+    **measured,
 )  # fmt: skip
 
 # %% [markdown]
@@ -1201,7 +1202,7 @@ figures.show_figure(
     + f". Without steering {curves[obeyed]['unsupervised'][0]:.2f} obey at the first scale and {curves[obeyed]['unsupervised'][-1]:.2f} at the last, and the distance goes from {curves['distance']['unsupervised'][0]:.2f} to {curves['distance']['unsupervised'][-1]:.2f}.",
     numbers={"scales": scales, "curves": curves, "errors_on_the_line": missed},
     claims=asked_claims if asked_asserted else (),
-    **chapter,
+    **measured,
 )  # fmt: skip
 
 # %% [markdown]
@@ -1372,7 +1373,7 @@ figures.show_figure(
     "08_sixty_four",
     alt="Steered samples of the first seed at the chosen settings. " + in_words(**position),
     numbers={"sensitive": int(sixty_four(**position)[1].sum())},
-    **chapter,
+    **measured,
 )  # fmt: skip
 
 # %% [markdown]

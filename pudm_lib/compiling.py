@@ -1,8 +1,7 @@
-"""torch.compile, which joins the small operations of a network into few kernels and, on
-a GPU, lays convolutions out as it likes them (channels_last).
+"""torch.compile, which joins the small operations of a network into few kernels.
 
-The first call of a kind (in training, in sampling, another batch) takes it tens of
-seconds; what it made serves all networks of the same make in the process.
+Its first call takes tens of seconds, so it is for training and for sampling. What it
+made serves all networks of one make and image size in the process.
 """
 
 import logging
@@ -18,9 +17,12 @@ log = logging.getLogger(__name__)
 
 COMPILE = ("auto", "on", "off")
 
+# Graphs of one kind of network; torch's own limit is reached by three networks.
+MOST_GRAPHS = 64
 
-def compile_network(network: nn.Module, choice: str, device: str | torch.device):
-    """Have `network` compiled, in place, when it is first called.
+
+def compiled(network: nn.Module, choice: str, device: str | torch.device) -> nn.Module:
+    """What to call in place of `network`, whose weights it shares.
 
     Args:
         choice: "on", "off", or "auto": on a GPU. On a CPU the networks of this book
@@ -28,16 +30,44 @@ def compile_network(network: nn.Module, choice: str, device: str | torch.device)
     """
     on_gpu = torch.device(device).type == "cuda"
     if choice == "off" or (choice == "auto" and not on_gpu):
-        return
-    # diffusers asks for torch's version in a function that remembers its answer.
-    warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cach")
-    network.compile(backend=_inductor_or_none)
+        return network
+    return Compiled(network)
+
+
+class Compiled(nn.Module):
+    """Called as the network is, network(x_t, t) or network(x_t, t, c)."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        torch._dynamo.config.recompile_limit = MOST_GRAPHS
+        # diffusers asks for torch's version in a function that remembers its answer.
+        words = "Dynamo detected a call to a `functools.lru_cach"
+        warnings.filterwarnings("ignore", words)
+        self._call = torch.compile(network, backend=_inductor_or_none)
+
+    @property
+    def config(self):
+        return self.network.config
+
+    def forward(self, x_t: Tensor, t: Tensor, *c: Tensor):
+        # One graph for each size of image. In sampling it is for batches of any size,
+        # in training for the one there is.
+        torch._dynamo.mark_static(x_t, list(range(1, x_t.ndim)))
+        for x in (x_t, t, *c):
+            if torch.is_grad_enabled():
+                torch._dynamo.mark_static(x, 0)
+            else:
+                torch._dynamo.maybe_mark_dynamic(x, 0)
+        return self._call(x_t, t, *c)
 
 
 def _inductor_or_none(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Callable:
     """The compiled graph; the graph itself where there is no compiler that works."""
     try:
-        return torch._dynamo.lookup_backend("inductor")(graph, inputs)
+        # Now and not at the first backward pass, whose errors nobody would catch.
+        with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
+            return torch._dynamo.lookup_backend("inductor")(graph, inputs)
     except Exception as error:  # of whichever compiler
         log.warning("not compiled, which is slower: %s", one_line(error))
         return graph.forward

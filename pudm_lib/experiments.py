@@ -26,7 +26,7 @@ from pudm_lib.checkpoints import (
     with_prefix,
     without_prefix,
 )
-from pudm_lib.compiling import compile_network
+from pudm_lib.compiling import compiled
 from pudm_lib.data import PUSplit, condition_groups, make_split, to_uint8
 from pudm_lib.devices import available_cores, cpu_threads, resolve_device
 from pudm_lib.diffusion import alphas_cumprod_of, linear_betas
@@ -176,9 +176,10 @@ def load_model(experiment: Experiment, *, report=None) -> nn.Module:
 
 def draw(experiment: Experiment, model: nn.Module, split: PUSplit, **hooks) -> Tensor:
     """uint8 samples of a trained model; `hooks` as `sampling.sample` takes them."""
+    guided = isinstance(model, Guided)
     with cpu_threads(experiment.training.threads):
         images = sample(
-            model,
+            model if guided else _compiled(experiment, model),
             experiment.sampling,
             shape=tuple(split.x_unlabeled.shape[1:]),
             seed=experiment.seed,
@@ -202,7 +203,13 @@ def _guided(experiment: Experiment, model: nn.Module) -> nn.Module:
     alphas_cumprod = alphas_cumprod_of(
         linear_betas(experiment.training.num_train_timesteps)
     )
-    return Guided(model, experiment.sampling.guidance_scale, alphas_cumprod)
+    network = _compiled(experiment, model)
+    return Guided(network, experiment.sampling.guidance_scale, alphas_cumprod)
+
+
+def _compiled(experiment: Experiment, model: nn.Module) -> nn.Module:
+    device = next(model.parameters()).device
+    return compiled(model, experiment.training.compile, device)
 
 
 def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
@@ -235,7 +242,6 @@ def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
         wait_for(path)
     tensors, _ = load_tensors(path)
     model.load_state_dict(without_prefix("model.", tensors))
-    compile_network(model, experiment.training.compile, device)
     return model.to(device).eval()
 
 

@@ -117,6 +117,11 @@ def sample(
         )
     device = next(model.parameters()).device
     bfloat16 = resolve_precision(precision, device.type) == "bfloat16"
+
+    def predict(*arguments: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            return model(*arguments).sample
+
     scheduler = make_scheduler(settings, num_train_timesteps)
     alphas_cumprod = scheduler.alphas_cumprod.double()
     starts = range(0, settings.num_samples, settings.sampling_batch)
@@ -133,10 +138,9 @@ def sample(
             for step, t in enumerate(scheduler.timesteps.tolist()):
                 time = torch.full((len(x_t),), t, device=device)
                 try:
-                    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                        eps_hat = model(x_t, time, *c).sample
+                    eps_hat = predict(x_t, time, *c)
                 except torch.OutOfMemoryError as error:
-                    words = _what_fits(error, model, x_t, time, *c)
+                    words = _what_fits(error, predict, x_t, time, *c)
                     raise torch.OutOfMemoryError(words) from error
                 x0_hat = x0_from_eps(x_t, eps_hat, time, alphas_cumprod)
                 if clip is not None:
@@ -155,12 +159,12 @@ def sample(
 
 
 def _what_fits(
-    error: torch.OutOfMemoryError, model: nn.Module, x_t: Tensor, *others: Tensor
+    error: torch.OutOfMemoryError, predict: Callable, x_t: Tensor, *others: Tensor
 ) -> str:
     """The error in words, and how many images would fit: tried here."""
 
     def attempt(images: int) -> None:
-        model(*(x[:images] for x in (x_t, *others)))
+        predict(*(x[:images] for x in (x_t, *others)))
 
     halves = [len(x_t) >> n for n in range(1, len(x_t).bit_length())]
     found = first_that_fits(error, attempt, halves)

@@ -7,7 +7,8 @@ A batch can be taken in pieces (settings.accumulate) and spread over processes (
 torchrun): its noise is drawn for the whole, and so is the sign of its risk.
 
 All randomness is drawn anew from (seed, stream, step), so a run that was cut off goes
-on from its checkpoint to the same weights, bit by bit, on the same number of threads.
+on from its checkpoint to the same weights: bit by bit on the same number of a CPU's
+threads, but for rounding on a GPU.
 """
 
 import logging
@@ -32,7 +33,7 @@ from pudm_lib.batches import (
     check_conditions,
     sets_in_use,
 )
-from pudm_lib.compiling import compile_network
+from pudm_lib.compiling import compiled
 from pudm_lib.data import to_model_range
 from pudm_lib.devices import cpu_threads, resolve_device, resolve_precision
 from pudm_lib.diffusion import (
@@ -143,8 +144,8 @@ class _Loop:
         self.accelerator = Accelerator(
             cpu=device == "cpu", mixed_precision="bf16" if bfloat16 else "no"
         )
-        compile_network(model, settings.compile, device)
         self.state = TrainingState(model, self.accelerator, settings)
+        self.predict = compiled(self.state.model, settings.compile, device)
         self.device = self.accelerator.device
         self.alphas_cumprod = alphas_cumprod_of(
             linear_betas(settings.num_train_timesteps)
@@ -172,7 +173,7 @@ class _Loop:
         def errors(piece: slice) -> Tensor:
             x_t = add_noise(x0[piece], eps[piece], t[piece], self.alphas_cumprod)
             with self.accelerator.autocast():
-                eps_hat = state.model(x_t, t[piece], *(k[piece] for k in c)).sample
+                eps_hat = self.predict(x_t, t[piece], *(k[piece] for k in c)).sample
             return denoising_error(
                 eps[piece],
                 eps_hat.float(),

@@ -25,9 +25,10 @@ from pudm_lib.experiments import experiment
 EVERY = 10
 SETTINGS = {"steps": 100, "checkpoint_every": EVERY, "device": "cpu"}
 
-# The libraries are imported once; each run is a process of its own all the same.
+# The libraries are imported once; each run is a process of its own all the same. Not
+# this module: the server that forks does not look for modules where tests lie.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["faults"])
+CONTEXT.set_forkserver_preload(["pudm_lib.experiments"])
 
 
 def work(root: Path) -> None:

@@ -34,7 +34,7 @@ from PIL import Image
 from torchvision import transforms
 
 from pudm_lib.budgets import PASSES, network_cost
-from pudm_lib.compiling import COMPILE, compile_network
+from pudm_lib.compiling import COMPILE, compiled
 from pudm_lib.devices import available_cores, cpu_threads, resolve_device
 from pudm_lib.figures import environment, plain
 from pudm_lib.networks import make_unet
@@ -142,8 +142,7 @@ def train_plainly(args, *, tuned: bool, workers: int = 0) -> float:
 
 def sample_ours(args) -> float:
     device = resolve_device(args.device)
-    model = unet(args).to(device).eval()
-    compile_network(model, args.compile, device)
+    model = compiled(unet(args).to(device).eval(), args.compile, device)
     shape = (args.channels, args.resolution, args.resolution)
 
     def draw(count: int) -> None:
