@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 
 COMPILE = ("auto", "on", "off")
 
-# Graphs of one kind of network; torch's own limit is reached by three networks.
+# Graphs of one kind of network: a few for each size of network and image. Beyond them
+# networks run as they are, and torch's own limit is 8.
 MOST_GRAPHS = 64
 
 
@@ -42,7 +43,7 @@ class Compiled(nn.Module):
         self.network = network
         torch._dynamo.config.recompile_limit = MOST_GRAPHS
         # diffusers asks for torch's version in a function that remembers its answer.
-        words = "Dynamo detected a call to a `functools.lru_cach"
+        words = "Dynamo detected a call to a `functools.lru_cache`"
         warnings.filterwarnings("ignore", words)
         self._call = torch.compile(network, backend=_inductor_or_none)
 

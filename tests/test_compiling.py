@@ -75,8 +75,8 @@ def assert_alike(models, histories, tolerance):
 
 @pytest.mark.parametrize("changed", [{}, {"accumulate": 2}])
 def test_a_compiled_training_gives_the_same_weights(graphs, changed):
-    plain, compiled = trained(**changed), trained(**changed, compile="on")
-    assert_alike(*zip(plain, compiled, strict=True), tolerance=1e-5)
+    plain, fast = trained(**changed), trained(**changed, compile="on")
+    assert_alike(*zip(plain, fast, strict=True), tolerance=1e-5)
     # All of the network at once, and no step a new graph; in pieces, the errors are
     # computed without and then with gradients.
     assert len(graphs) == (2 if changed else 1)
@@ -117,9 +117,9 @@ def test_where_no_compiler_works_the_network_runs_as_it_is(monkeypatch, caplog):
     monkeypatch.setattr(torch._dynamo, "lookup_backend", found)
     plain = trained()
     with caplog.at_level(logging.WARNING):
-        compiled = trained(compile="on")
+        fast = trained(compile="on")
     assert caplog.messages == ["not compiled, which is slower: no compiler was found"]
-    assert_alike(*zip(plain, compiled, strict=True), tolerance=0)
+    assert_alike(*zip(plain, fast, strict=True), tolerance=0)
 
 
 def test_torchs_own_compiler_makes_the_same_step(monkeypatch, caplog):
@@ -155,11 +155,10 @@ def test_a_backward_pass_that_cannot_be_compiled_is_seen_in_time(monkeypatch, ca
         def refuse(graph, inputs):
             raise RuntimeError("no memory left on the chip")
 
-        keep = make_boxed_func
         return aot_module_simplified(
             graph,
             inputs,
-            fw_compiler=lambda graph, _: keep(graph.forward),
+            fw_compiler=lambda graph, _: make_boxed_func(graph.forward),
             bw_compiler=refuse,
         )
 
