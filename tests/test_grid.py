@@ -22,7 +22,7 @@ GRID = {
     "beta": [0.1],
     "seed": [31, 32],
     "chapter": ["01", "02"],
-    "settings": {"steps": 400, "checkpoint_every": 10},
+    "settings": {"steps": 200, "checkpoint_every": 10},
 }
 CHAPTER = """# ---
 # jupyter:

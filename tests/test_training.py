@@ -85,7 +85,7 @@ from test_training import SHORT, fresh_model, images
 from dataclasses import replace
 from pudm_lib.training import train
 model = fresh_model()
-settings = replace(SHORT, steps=400, checkpoint_every=20)
+settings = replace(SHORT, steps=120, checkpoint_every=10)
 train(model, images(), settings, seed=1, checkpoint=Path(sys.argv[1]))
 """
 
@@ -100,7 +100,7 @@ def test_kill_9_leaves_a_checkpoint_that_resumes_to_the_same_bits(tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    settings = replace(SHORT, steps=400, checkpoint_every=20)
+    settings = replace(SHORT, steps=120, checkpoint_every=10)
     resumed, _ = weights_after(settings, checkpoint=path)
     whole, _ = weights_after(settings)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
