@@ -64,18 +64,17 @@ share_of_peak = 0.25  # of it that a training reaches
 quick = preset == "ci"
 methods = ["unsupervised", *[m for m in baselines if m not in ("unsupervised", method)], method]
 stem, halves = Path(dataset).stem, normal.split(";")
-settings = {half: {"dataset": dataset, "normal": half, "beta": beta} for half in halves}
-if steps:
-    settings = {half: asked | {"steps": steps} for half, asked in settings.items()}
-parameters = {h: asked | {"methods": methods, "seeds": seeds} for h, asked in settings.items()}
+common = {"dataset": dataset, "beta": beta} | ({"steps": steps} if steps else {})
+settings = {half: {"normal": half} | common for half in halves}
 shown_preset = "laptop" if quick and studies == "committed" else preset  # ci reads laptop's
 preset_steps = experiment(shown_preset, dataset=dataset).training.steps
-recorded = {h: {"steps": preset_steps} | p for h, p in parameters.items()}
+given = {"methods": methods, "seeds": seeds}
+recorded = {h: {"steps": preset_steps} | asked | given for h, asked in settings.items()}
 chapter = {"chapter": "07_scale_to_real_images", "preset": preset}
 if not 0 < share_of_peak <= 1:
     raise ValueError(f"share_of_peak={share_of_peak}, must be above 0 and at most 1")
 claims = []  # every claim of the chapter; checked in one cell near the end
-print(f"{preset}: {[*parameters.values()]}, studies={studies}")
+print(f"{preset}: {[*recorded.values()]}, studies={studies}")
 
 # %% [markdown]
 # ## What will it cost?
@@ -599,7 +598,7 @@ def draw_half(half):
     axes[0].set_yticks(range(len(methods)), [METHOD_LABELS[m] for m in methods])
     axes[0].set(xlabel="share of samples called normal", ylim=(len(methods) - 0.4, -0.6))
     gain = rates[method].mean() - rates["unsupervised"].mean()
-    axes[0].set_title(f"{half} normal: PU {100 * gain:+.1f} points")
+    axes[0].set_title(f"{half} normal: PU {100 * gain:.1f} points higher")
     axes[0].legend(loc="upper right")
     for axis, kind in zip(axes[1:], kinds, strict=True):
         for m in methods:
