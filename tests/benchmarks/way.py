@@ -1,0 +1,54 @@
+"""Which files one experiment goes through, from its record to its numbers.
+
+    python tests/benchmarks/way.py
+
+Runs two seeds of a tiny experiment in a folder of their own and notes the library's
+files in the order in which a function of each is first called; a return is no visit.
+The first run trains the judge as well, the second finds it. What lies in machine/, where
+there is such a room, is left out.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["PUDM_RUNS"] = tempfile.mkdtemp()
+os.environ["PUDM_HEADLESS"] = "1"
+
+import pudm_lib  # noqa: E402
+from pudm_lib.experiments import experiment, run  # noqa: E402
+
+PACKAGE = Path(pudm_lib.__file__).parent
+
+
+def visited(function) -> list[str]:
+    """The library's files that a call of `function` enters, in order."""
+    found: dict[str, None] = {}
+
+    def note(frame, event, argument):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(PACKAGE):
+            name = path.relative_to(PACKAGE).with_suffix("").as_posix()
+            if frame.f_code.co_name != "<module>":
+                found.setdefault(name)
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return [name for name in found if not name.startswith("machine/")]
+
+
+def ways() -> tuple[list[str], list[str]]:
+    """Of the first experiment on a set, whose judge is trained, and of the next one."""
+    first, second = (
+        experiment("ci", seed=seed, steps=2, num_samples=8) for seed in (0, 1)
+    )
+    return visited(lambda: run(first)), visited(lambda: run(second))
+
+
+if __name__ == "__main__":
+    for words, way in zip(("first", "next"), ways(), strict=True):
+        print(f"{words} experiment: {len(way)} files: {', '.join(way)}")
