@@ -34,7 +34,7 @@ test test-browser: export PUDM_RUNS = $(CURDIR)/build/test/runs
 test test-browser: export PUDM_FIGURES = $(CURDIR)/build/test/figures
 test: $(READY)
 	$(BIN)/python -m pytest
-	$(BIN)/python -c "from pudm_lib.book import nbval_copies; nbval_copies('$(COPIES)')"
+	$(BIN)/python -c "from pudm_lib.book.runner import nbval_copies; nbval_copies('$(COPIES)')"
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -q \
 	    $(COPIES)
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 -q \

@@ -23,13 +23,20 @@ import time
 
 import numpy as np
 
-from pudm_lib import doctor
-from pudm_lib.data import make_split
-from pudm_lib.experiments import experiment, run, setting_fields
-from pudm_lib.figures import assert_claims, claim, show_figure
-from pudm_lib.metrics import wilson_interval
-from pudm_lib.plotting import NORMAL, SENSITIVE, error_bars, image_sheet, new_figure, use_book_style
-from pudm_lib.presets import PRESETS
+from pudm_lib.book import doctor
+from pudm_lib.book.page import assert_claims, claim, show_figure
+from pudm_lib.book.style import (
+    NORMAL,
+    SENSITIVE,
+    error_bars,
+    image_sheet,
+    new_figure,
+    use_book_style,
+)
+from pudm_lib.data.splits import make_split
+from pudm_lib.experiments.one import experiment, run, setting_fields
+from pudm_lib.experiments.presets import PRESETS
+from pudm_lib.measures.numbers import wilson_interval
 
 use_book_style()
 
@@ -268,8 +275,8 @@ assert same, "a second call must read what the first one made"
 # The second one on purpose:
 
 # %%
-from pudm_lib.datasets import open_dataset
-from pudm_lib.image_source import DataError
+from pudm_lib.data.datasets import open_dataset
+from pudm_lib.data.sources import DataError
 
 try:
     open_dataset("no_such_folder")

@@ -27,8 +27,13 @@ import torch
 from scipy.stats import norm
 from sklearn.datasets import load_digits
 
-from pudm_lib import diffusion, elbo, explorers, figures, plotting, toys
-from pudm_lib.presets import check_preset
+from pudm_lib.book import page as figures
+from pudm_lib.book import style as plotting
+from pudm_lib.diffusion import elbo
+from pudm_lib.diffusion import mixtures as toys
+from pudm_lib.diffusion import process as diffusion
+from pudm_lib.experiments.presets import check_preset
+from pudm_lib.widgets import noise_and_loss as explorers
 
 plotting.use_book_style()
 

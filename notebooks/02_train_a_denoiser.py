@@ -21,20 +21,28 @@
 # %%
 import torch
 
-from pudm_lib.data import make_split, to_model_range, to_uint8
-from pudm_lib.diffusion import (
+from pudm_lib.book.page import assert_claims, claim, show_figure
+from pudm_lib.book.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    SENSITIVE,
+    image_sheet,
+    new_figure,
+    use_book_style,
+)
+from pudm_lib.data.splits import make_split, to_model_range, to_uint8
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.diffusion.process import (
     add_noise,
     alphas_cumprod_of,
     denoising_error,
     linear_betas,
     random_generator,
 )
-from pudm_lib.experiments import draw, experiment, load_model, run_many
-from pudm_lib.figures import assert_claims, claim, show_figure
-from pudm_lib.metrics import frechet_distance, pixel_features
-from pudm_lib.networks import make_unet
-from pudm_lib.plotting import BLUE, GREY, ORANGE, SENSITIVE, image_sheet, new_figure, use_book_style
-from pudm_lib.sampling import SAMPLING, SamplingSettings, make_scheduler, sample
+from pudm_lib.diffusion.sampling import SAMPLING, SamplingSettings, make_scheduler, sample
+from pudm_lib.experiments.one import draw, experiment, load_model, run_many
+from pudm_lib.measures.numbers import frechet_distance, pixel_features
 
 use_book_style()
 
@@ -167,7 +175,7 @@ show_figure(
 #
 # </details>
 #
-# The library's loop (`pudm_lib.training`) is this one with five additions that do not change the idea: a learning rate that rises and falls (warm-up and cosine), an average of the weights over the last steps (EMA), checkpoints, the other methods' losses, and noise that depends on `(seed, step)` alone, so that a run cut off by a crash ends with the same weights as one that was not. It trains the models below. One of them gets augmented images: each training image a little turned, scaled and shifted. Classifiers love augmentation. Does a generator?
+# The library's loop (`pudm_lib.training.loop`) is this one with five additions that do not change the idea: a learning rate that rises and falls (warm-up and cosine), an average of the weights over the last steps (EMA), checkpoints, the other methods' losses, and noise that depends on `(seed, step)` alone, so that a run cut off by a crash ends with the same weights as one that was not. It trains the models below. One of them gets augmented images: each training image a little turned, scaled and shifted. Classifiers love augmentation. Does a generator?
 
 # %%
 augmented_experiment = experiment(preset, **settings, augmentation="affine")
@@ -434,7 +442,7 @@ if preset == "laptop" and dataset == "digits":
 # The third one on purpose, caught and printed:
 
 # %%
-from pudm_lib.training import TrainingError, TrainingImages, TrainingSettings, train
+from pudm_lib.training.loop import TrainingError, TrainingImages, TrainingSettings, train
 
 broken = make_unet(
     "tiny", resolution=split.x_unlabeled.shape[-1], channels=split.x_unlabeled.shape[1]

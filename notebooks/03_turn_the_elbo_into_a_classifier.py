@@ -26,9 +26,16 @@ import torch
 from matplotlib.ticker import MaxNLocator
 from torch.nn.functional import softplus
 
-from pudm_lib import data, diffusion, experiments, explorers, figures, losses, networks, plotting
-from pudm_lib.presets import check_preset
-from pudm_lib.training import TrainingImages, TrainingSettings, train
+from pudm_lib.book import page as figures
+from pudm_lib.book import style as plotting
+from pudm_lib.data import splits as data
+from pudm_lib.diffusion import networks
+from pudm_lib.diffusion import process as diffusion
+from pudm_lib.experiments import one as experiments
+from pudm_lib.experiments.presets import check_preset
+from pudm_lib.training import losses
+from pudm_lib.training.loop import TrainingImages, TrainingSettings, train
+from pudm_lib.widgets import noise_and_loss as explorers
 
 plotting.use_book_style()
 

@@ -25,10 +25,16 @@ import math
 import torch
 from matplotlib.ticker import NullLocator
 
-from pudm_lib import diffusion, figures, losses, metrics, networks, plotting, toys
-from pudm_lib.presets import check_preset
-from pudm_lib.sampling import SamplingSettings, sample
-from pudm_lib.training import TrainingImages, TrainingSettings, train
+from pudm_lib.book import page as figures
+from pudm_lib.book import style as plotting
+from pudm_lib.diffusion import mixtures as toys
+from pudm_lib.diffusion import networks
+from pudm_lib.diffusion import process as diffusion
+from pudm_lib.diffusion.sampling import SamplingSettings, sample
+from pudm_lib.experiments.presets import check_preset
+from pudm_lib.measures import numbers as metrics
+from pudm_lib.training import losses
+from pudm_lib.training.loop import TrainingImages, TrainingSettings, train
 
 plotting.use_book_style()
 
@@ -323,7 +329,7 @@ figures.show_figure(
 # %% [markdown]
 # ## Six models in the plane
 #
-# Now train. `MLPDenoiser` is a small network for points, the loop is chapter 02's, and the methods are those of `pudm_lib.losses`. $U$ has 2,000 points, $S$ has 20, and PNU gets 20 labelled normal points. Each model then makes 2,000 points with DDIM.
+# Now train. `MLPDenoiser` is a small network for points, the loop is chapter 02's, and the methods are those of `pudm_lib.training.losses`. $U$ has 2,000 points, $S$ has 20, and PNU gets 20 labelled normal points. Each model then makes 2,000 points with DDIM.
 #
 # In two dimensions $\ell$ is below 1 and chapter 03's BCE term is wide awake, which at the paper's $D$ it is not. $\tau = 2/64$ gives $\ell$ the scale of a 64-pixel image. A sixth run, PU non-negative with $\tau = 1$, shows what the choice does.
 #

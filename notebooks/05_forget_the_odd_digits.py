@@ -21,10 +21,8 @@
 # %%
 import numpy as np
 
-from pudm_lib.experiments import experiment, run_many
-from pudm_lib.figures import assert_claims, claim, show_figure
-from pudm_lib.metrics import mean_interval, paired_t_test, pooled_rate
-from pudm_lib.plotting import (
+from pudm_lib.book.page import assert_claims, claim, show_figure
+from pudm_lib.book.style import (
     METHOD_COLOURS,
     METHOD_LABELS,
     NORMAL,
@@ -35,6 +33,8 @@ from pudm_lib.plotting import (
     running_mean,
     use_book_style,
 )
+from pudm_lib.experiments.one import experiment, run_many
+from pudm_lib.measures.numbers import mean_interval, paired_t_test, pooled_rate
 
 use_book_style()
 
@@ -486,8 +486,8 @@ except ValueError as error:
 # <details><summary>Solution</summary>
 #
 # ```python
-# from pudm_lib.data import to_model_range
-# from pudm_lib.evaluators import load_evaluator
+# from pudm_lib.data.splits import to_model_range
+# from pudm_lib.measures.judge import load_evaluator
 #
 # network = load_evaluator(first.data).network
 # for m in ("unsupervised", method):

@@ -21,17 +21,10 @@
 # %%
 import numpy as np
 
-from pudm_lib import plotting, prior_study, sensitivity
-from pudm_lib.beta_explorer import beta_explorer
-from pudm_lib.data import make_split
-from pudm_lib.datasets import open_dataset
-from pudm_lib.experiment_settings import BETA_MULTIPLE
-from pudm_lib.experiments import experiment, run_many
-from pudm_lib.figures import assert_claims, claim, show_figure
-from pudm_lib.live_toy import live_toy
-from pudm_lib.metrics import paired_t_test
-from pudm_lib.paths import figures_root, write_atomically
-from pudm_lib.plotting import (
+from pudm_lib.book import style as plotting
+from pudm_lib.book.committed import committed_folder, study, study_of_set
+from pudm_lib.book.page import assert_claims, claim, show_figure
+from pudm_lib.book.style import (
     METHOD_COLOURS,
     METHOD_LABELS,
     error_bars,
@@ -39,11 +32,20 @@ from pudm_lib.plotting import (
     new_figure,
     use_book_style,
 )
-from pudm_lib.prior_draws import draw
-from pudm_lib.prior_estimators import ESTIMATORS
-from pudm_lib.prior_scores import WARNING_LEVEL, out_of_fold_scores
-from pudm_lib.priors import DEFAULT_METHOD, estimate_beta, estimate_from_scores
-from pudm_lib.studies import committed_folder, study, study_of_set
+from pudm_lib.data.datasets import open_dataset
+from pudm_lib.data.splits import make_split
+from pudm_lib.experiments.one import experiment, run_many
+from pudm_lib.experiments.settings import BETA_MULTIPLE
+from pudm_lib.machine.paths import figures_root, write_atomically
+from pudm_lib.measures.numbers import paired_t_test
+from pudm_lib.prior.estimate import DEFAULT_METHOD, estimate_beta, estimate_from_scores
+from pudm_lib.prior.estimators import ESTIMATORS
+from pudm_lib.prior.scores import WARNING_LEVEL, out_of_fold_scores
+from pudm_lib.studies import beta_estimates as prior_study
+from pudm_lib.studies import rates_over_beta as sensitivity
+from pudm_lib.studies.beta_draws import draw
+from pudm_lib.widgets.beta_explorer import beta_explorer
+from pudm_lib.widgets.live_toy import live_toy
 
 use_book_style()
 
@@ -850,7 +852,7 @@ for wrong in ([0.0, 1.0], [0.0, 0.2, 0.1], [0.1, 0.2]):
 # <details><summary>Solution</summary>
 #
 # ```python
-# from pudm_lib.data import DataSettings
+# from pudm_lib.data.splits import DataSettings
 #
 # more = DataSettings(num_unlabeled_normal=420, num_unlabeled_sensitive=180, num_sensitive=150)
 # hidden = make_split(more, seed=5)

@@ -26,24 +26,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pudm_lib import plotting
-from pudm_lib.budgets import budget
-from pudm_lib.data import make_split, to_model_range
-from pudm_lib.diffusion import (
+from pudm_lib.book import style as plotting
+from pudm_lib.book.page import assert_claims, claim, show_figure
+from pudm_lib.book.style import METHOD_COLOURS, METHOD_LABELS, error_bars, new_figure
+from pudm_lib.data.splits import make_split, to_model_range
+from pudm_lib.diffusion.networks import MLPDenoiser
+from pudm_lib.diffusion.process import (
     add_noise,
     alphas_cumprod_of,
     denoising_error,
     linear_betas,
     random_generator,
 )
-from pudm_lib.experiments import experiment, load_model, run_many
-from pudm_lib.figures import assert_claims, claim, show_figure
-from pudm_lib.losses import METHODS, risk_and_weights
-from pudm_lib.metrics import mean_interval, paired_t_test, pooled_rate, wilson_interval
-from pudm_lib.networks import MLPDenoiser
-from pudm_lib.paths import figures_root, write_atomically
-from pudm_lib.plotting import METHOD_COLOURS, METHOD_LABELS, error_bars, new_figure
-from pudm_lib.training import TrainingImages, train
+from pudm_lib.experiments.budgets import budget
+from pudm_lib.experiments.one import experiment, load_model, run_many
+from pudm_lib.machine.paths import figures_root, write_atomically
+from pudm_lib.measures.numbers import mean_interval, paired_t_test, pooled_rate, wilson_interval
+from pudm_lib.training.loop import TrainingImages, train
+from pudm_lib.training.losses import METHODS, risk_and_weights
 
 plotting.use_book_style()
 
@@ -181,7 +181,7 @@ show_figure(
 # %%
 import json
 
-from pudm_lib.studies import committed_folder
+from pudm_lib.book.committed import committed_folder
 
 kept = "07_throughput.json"
 speed_preset = preset if (committed_folder(preset) / kept).exists() else "laptop"
@@ -447,7 +447,7 @@ sets = TrainingImages(split.x_unlabeled, split.x_sensitive)
 
 def fresh():
     torch.manual_seed(0)
-    from pudm_lib.networks import make_unet
+    from pudm_lib.diffusion.networks import make_unet
 
     return make_unet("tiny", resolution=8, channels=1)
 
@@ -482,9 +482,9 @@ claims += resume_claims
 
 
 # %%
-from pudm_lib.plotting import image_sheet, running_mean
-from pudm_lib.sensitivity import from_png, to_png
-from pudm_lib.studies import study_of_set
+from pudm_lib.book.committed import study_of_set
+from pudm_lib.book.style import image_sheet, running_mean
+from pudm_lib.studies.rates_over_beta import from_png, to_png
 
 SHOWN, STRETCHES = 60, 40
 
@@ -798,7 +798,7 @@ print(f"{len(claims)} claims, of which {sum(c['holds'] for c in claims)} hold")
 # The third on purpose: a checkpoint of one network given to another.
 
 # %%
-from pudm_lib.checkpoints import CheckpointError
+from pudm_lib.machine.store import CheckpointError
 
 with tempfile.TemporaryDirectory() as folder:
     checkpoint = Path(folder) / "checkpoint.safetensors"

@@ -25,29 +25,35 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from pudm_lib import diffusion, figures, metrics, plotting, sampling, steering_study, toys
-from pudm_lib import steering_baselines as baselines
-from pudm_lib.data import make_split, to_model_range
-from pudm_lib.devices import cpu_threads
-from pudm_lib.evaluators import load_evaluator
-from pudm_lib.experiments import draw, experiment, load_model, run_many
-from pudm_lib.networks import make_unet
-from pudm_lib.reference_denoiser import (
+from pudm_lib.book import page as figures
+from pudm_lib.book import style as plotting
+from pudm_lib.data.splits import make_split, to_model_range
+from pudm_lib.diffusion import mixtures as toys
+from pudm_lib.diffusion import process as diffusion
+from pudm_lib.diffusion import sampling
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.experiments.one import draw, experiment, load_model, run_many
+from pudm_lib.machine.devices import cpu_threads
+from pudm_lib.measures import numbers as metrics
+from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.prior.two_sample import energy_test
+from pudm_lib.steering import baselines
+from pudm_lib.steering.references import (
     ReferenceDenoiser,
     kernel_posterior,
     principal_projection,
     random_projection,
     reference_level,
 )
-from pudm_lib.safe_denoiser import (
+from pudm_lib.steering.safe_denoiser import (
     ConstantWeight,
     KernelWeight,
     PosteriorOdds,
     SafeDenoiser,
     by_time,
 )
-from pudm_lib.two_sample import energy_test
-from pudm_lib.widgets import Control, explore
+from pudm_lib.studies import steered_sets as steering_study
+from pudm_lib.widgets.controls import Control, explore
 
 plotting.use_book_style()
 
@@ -845,9 +851,9 @@ varied = {
 
 
 # %%
-from pudm_lib.paths import figures_root, write_atomically
-from pudm_lib.sensitivity import from_png, to_png
-from pudm_lib.studies import committed_folder, study_of_set
+from pudm_lib.book.committed import committed_folder, study_of_set
+from pudm_lib.machine.paths import figures_root, write_atomically
+from pudm_lib.studies.rates_over_beta import from_png, to_png
 
 
 def image_study(name):
@@ -1022,9 +1028,10 @@ print("largest error:", {name: f"{error:.1e}" for name, error in missed.items()}
 # %%
 from dataclasses import replace
 
-from pudm_lib import datasets, guidance
-from pudm_lib.data import condition_groups
-from pudm_lib.experiments import asked_conditions
+from pudm_lib.data import datasets
+from pudm_lib.data.splits import condition_groups
+from pudm_lib.experiments.one import asked_conditions
+from pudm_lib.steering import guidance
 
 classes = datasets.open_dataset(dataset).classes
 two_by_two = ";".join(",".join(classes[i : i + 2]) for i in range(0, len(classes), 2))

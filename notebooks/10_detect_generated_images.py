@@ -24,21 +24,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from pudm_lib.data import make_split, to_model_range
-from pudm_lib.detection import all_t_se, t_errors
-from pudm_lib.detection_metrics import (
-    auc,
-    choose_rule,
-    mean_auc,
-    mean_auc_interval,
-    split_indices,
-)
-from pudm_lib.detector_outcomes import PAPER_STEP
-from pudm_lib.devices import resolve_device
-from pudm_lib.evaluators import load_evaluator
-from pudm_lib.experiments import experiment, load_model, run_many
-from pudm_lib.figures import assert_claims, claim, show_figure
-from pudm_lib.plotting import (
+from pudm_lib.book.page import assert_claims, claim, show_figure
+from pudm_lib.book.style import (
     BLACK,
     BLUE,
     GREY,
@@ -48,6 +35,19 @@ from pudm_lib.plotting import (
     new_figure,
     use_book_style,
 )
+from pudm_lib.data.splits import make_split, to_model_range
+from pudm_lib.detection.outcomes import PAPER_STEP
+from pudm_lib.detection.rules import (
+    auc,
+    choose_rule,
+    mean_auc,
+    mean_auc_interval,
+    split_indices,
+)
+from pudm_lib.detection.t_error import all_t_se, t_errors
+from pudm_lib.experiments.one import experiment, load_model, run_many
+from pudm_lib.machine.devices import resolve_device
+from pudm_lib.measures.judge import load_evaluator
 
 use_book_style()
 
@@ -124,7 +124,7 @@ print(
 # The models are those of chapter 05, and one that was trained on augmented images in chapter 02.
 
 # %%
-from pudm_lib.shortcuts import matched_images, quantise
+from pudm_lib.detection.shortcuts import matched_images, quantise
 
 results = run_many([*experiments, augmented])
 models = [load_model(e) for e in experiments]
@@ -156,7 +156,7 @@ print(f"{len(real)} real held-out images; {[len(g) for g in generated]} generate
 # Equations (1) to (4) as they stand, against the library's sweep. The library computes all $T_{SE}$ of one $\delta$ in one walk: the network's answer at a node serves the step up from it *and* the step down from it, so six errors cost seven evaluations and not twelve.
 
 # %%
-from pudm_lib.diffusion import alphas_cumprod_of, linear_betas
+from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas
 
 alphas_cumprod = alphas_cumprod_of(linear_betas(1000))
 
@@ -246,7 +246,7 @@ show_figure(
 
 
 # %%
-from pudm_lib.detector_outcomes import (
+from pudm_lib.detection.outcomes import (
     by_pixels,
     by_rule,
     early,
@@ -255,7 +255,7 @@ from pudm_lib.detector_outcomes import (
     paper_curve,
     sweep,
 )
-from pudm_lib.shortcuts import crop_as_released, jpeg
+from pudm_lib.detection.shortcuts import crop_as_released, jpeg
 
 augmented_samples = quantise(drawn[-1], levels)
 left_in = {
@@ -350,7 +350,7 @@ show_figure(
 # The paper chooses $T_{SE}$ and $\delta$ by looking at the results. Here is the whole map on the validation half, mean over the models: what the paper's Figures 2 to 4 show.
 
 # %%
-from pudm_lib.detection_metrics import real_images_needed, tpr_at_fpr
+from pudm_lib.detection.rules import real_images_needed, tpr_at_fpr
 
 found = [sweep(m, real, g, step_sizes) for m, g in zip(models, generated, strict=True)]
 validation = [half(early, f) for f in found]
@@ -421,7 +421,7 @@ show_figure(
 # The paper's Table 1 has one column a data set. Ours stands beside it; sign and threshold as the paper has them, the threshold from the validation half.
 
 # %%
-from pudm_lib.detection_metrics import accuracy, best_threshold
+from pudm_lib.detection.rules import accuracy, best_threshold
 
 PAPER_TABLE_1 = {  # T_SE: AUC and ACC on CIFAR-10, Tiny-ImageNet, CelebA
     165: (0.4954, 0.5089, 0.1278, 0.5000, 0.9985, 0.9843),
@@ -458,7 +458,7 @@ for t, (area, (low, high), right, rate) in table_1.items():
 # The paper leaves an automatic choice of $T_{SE}$ and $\delta$ to future work. A rule that needs no eye: of all candidates take the one whose AUC on the validation half is farthest from 0.5, with its sign and its threshold. What it says of itself there is too good, being the best of many.
 
 # %%
-from pudm_lib.detection_metrics import summary
+from pudm_lib.detection.rules import summary
 
 rules = [choose_rule(v) for v in validation]
 stat = [rule.apply(t) for rule, t in zip(rules, test, strict=True)]
@@ -505,7 +505,7 @@ show_figure(
 # **Try it.** The same figure again, this time with controls below it in JupyterLab: move the step size and $T_{SE}$. Where do the histograms change sides?
 
 # %%
-from pudm_lib.widgets import Control, explore
+from pudm_lib.widgets.controls import Control, explore
 
 explore(
     draw_scores,
@@ -522,7 +522,7 @@ explore(
 
 
 # %%
-from pudm_lib.detector_outcomes import by_steps
+from pudm_lib.detection.outcomes import by_steps
 
 six = [{(PAPER_STEP, t): f[PAPER_STEP, t] for t in steps_up} for f in found]
 multi_six = [by_steps(f).scores for f in six]
@@ -562,8 +562,8 @@ for name, a, b in (
 
 
 # %%
-from pudm_lib.detection_metrics import auc_interval
-from pudm_lib.detector_outcomes import relabelled, with_nothing_to_find
+from pudm_lib.detection.outcomes import relabelled, with_nothing_to_find
+from pudm_lib.detection.rules import auc_interval
 
 generator = np.random.default_rng(0)
 n, total = len(real), len(real) + len(generated[0])
@@ -644,7 +644,7 @@ show_figure(
 # **Predict.** Which one wins?
 
 # %%
-from pudm_lib.detector_table import all_detectors, table_numbers
+from pudm_lib.studies.detector_tables import all_detectors, table_numbers
 
 outcomes = [
     all_detectors(m, f, real, g, seed=s, network_steps=network_steps, device=device)
@@ -751,7 +751,7 @@ print(f"AUC of that alone {black['auc']:.3f}")
 
 
 # %%
-from pudm_lib.learned_detectors import (
+from pudm_lib.detection.learned import (
     fit_logistic,
     log_errors,
     logistic_score,
@@ -789,7 +789,7 @@ def areas(detectors, real_sets, generated_sets):
 
 
 # %%
-from pudm_lib.shortcuts import blurred, noisy
+from pudm_lib.detection.shortcuts import blurred, noisy
 
 
 def made_for(change):
@@ -874,8 +874,8 @@ show_figure(
 # In practice the detector's model is seldom the one that made the image. So each detector, made with its own model's samples, gets images of the other seeds' models, of models trained with another method, and of a generator that is no diffusion model: a Gaussian along the principal components of the training images. **Predict.** How much does a detector lose on images that its model did not make?
 
 # %%
-from pudm_lib.plotting import METHOD_LABELS
-from pudm_lib.shortcuts import gaussian_images
+from pudm_lib.book.style import METHOD_LABELS
+from pudm_lib.detection.shortcuts import gaussian_images
 
 made = {m: run_many(e) for m, e in protected.items()}
 foreign = {"its own": generated, "another seed": generated[1:] + generated[:1]}
@@ -953,8 +953,8 @@ show_figure(
 # These tables take half an hour each and sets that you may not have, so they are read from the committed figures unless `studies = "measured"`. Named before seeds 0 to 2 were looked at: real against real finds nothing, and all steps together are at least as good as the best single one. **Predict.** And the eight numbers: still ahead?
 
 # %%
-from pudm_lib import detector_study
-from pudm_lib.studies import study_of_set
+from pudm_lib.book.committed import study_of_set
+from pudm_lib.studies import detector_sets as detector_study
 
 LARGER = {"MNIST": "mnist", "CelebA": "celeba_half"}
 larger, records = {}, {}

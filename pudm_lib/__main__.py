@@ -14,13 +14,18 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from pudm_lib import book, claims, doctor, experiments, metrics, paths, plotting
-from pudm_lib.chapters import parse_setting
-from pudm_lib.data import DataSettings, make_split
-from pudm_lib.datasets import NAMES, open_dataset
-from pudm_lib.messages import one_line
-from pudm_lib.presets import PRESETS
-from pudm_lib.processes import is_main
+from pudm_lib.book import claims, doctor
+from pudm_lib.book import runner as book
+from pudm_lib.book import style as plotting
+from pudm_lib.book.chapters import parse_setting
+from pudm_lib.data.datasets import NAMES, open_dataset
+from pudm_lib.data.splits import DataSettings, make_split
+from pudm_lib.experiments import one as experiments
+from pudm_lib.experiments.presets import PRESETS
+from pudm_lib.machine import paths
+from pudm_lib.machine.messages import one_line
+from pudm_lib.machine.processes import is_main
+from pudm_lib.measures import numbers as metrics
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

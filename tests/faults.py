@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from two_processes import QuickJudge
 
-from pudm_lib import experiments
-from pudm_lib.checkpoints import CheckpointError, load_tensors
-from pudm_lib.experiments import experiment
+from pudm_lib.experiments import one as experiments
+from pudm_lib.experiments.one import experiment
+from pudm_lib.machine.store import CheckpointError, load_tensors
 
 EVERY = 10
 SETTINGS = {"steps": 100, "checkpoint_every": EVERY, "device": "cpu"}
@@ -28,7 +28,7 @@ SETTINGS = {"steps": 100, "checkpoint_every": EVERY, "device": "cpu"}
 # The libraries are imported once; each run is a process of its own all the same. Not
 # this module: the server that forks does not look for modules where tests lie.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["pudm_lib.experiments"])
+CONTEXT.set_forkserver_preload(["pudm_lib.experiments.one"])
 
 
 def work(root: Path) -> None:

@@ -7,9 +7,10 @@ import os
 import nbformat
 import pytest
 
-from pudm_lib import book, paths
-from pudm_lib.chapters import parse_setting, solutions
-from pudm_lib.publish import publish
+from pudm_lib.book import runner as book
+from pudm_lib.book.chapters import parse_setting, solutions
+from pudm_lib.book.publish import publish
+from pudm_lib.machine import paths
 
 HEAD = '# %% tags=["parameters"]\npreset = "laptop"\n'
 
@@ -131,7 +132,7 @@ def test_run(project, monkeypatch):
         project,
         "02_runs",
         "beta = 0.1",
-        "import os\nfrom pathlib import Path\nfrom pudm_lib import paths\n"
+        "import os\nfrom pathlib import Path\nfrom pudm_lib.machine import paths\n"
         "assert preset == 'ci' and beta == 0.3\n"
         "assert paths.headless() and 'inline' in os.environ['MPLBACKEND']\n"
         "assert Path.cwd().name == 'notebooks'\n"
@@ -249,7 +250,7 @@ def test_a_chapter_in_which_nothing_changed_is_not_run_again(project):
         project,
         "01_first",
         "beta = 0.1",
-        "from pudm_lib import paths\n"
+        "from pudm_lib.machine import paths\n"
         "folder = paths.figures_root() / preset\n"
         "folder.mkdir(parents=True, exist_ok=True)\n"
         "_ = (folder / '01_a.json').write_text(str(beta))",

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from pudm_lib.budgets import PASSES, budget, network_cost
-from pudm_lib.experiments import experiment
-from pudm_lib.networks import make_unet
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.experiments.budgets import PASSES, budget, network_cost
+from pudm_lib.experiments.one import experiment
 
 
 def test_the_papers_network_has_its_published_size():

@@ -9,8 +9,11 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from pudm_lib import claims, doctor, experiments, figures, paths
 from pudm_lib.__main__ import main
+from pudm_lib.book import claims, doctor
+from pudm_lib.book import page as figures
+from pudm_lib.experiments import one as experiments
+from pudm_lib.machine import paths
 
 CI = ("run", "--preset", "ci")
 

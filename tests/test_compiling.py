@@ -11,11 +11,11 @@ from functorch.compile import make_boxed_func
 from test_training import fresh_model, images, weights_after
 from torch._functorch.aot_autograd import aot_module_simplified
 
-from pudm_lib.compiling import compiled
-from pudm_lib.diffusion import random_generator
-from pudm_lib.networks import MLPDenoiser, make_unet
-from pudm_lib.sampling import SamplingSettings, sample
-from pudm_lib.training import TrainingImages, train
+from pudm_lib.diffusion.networks import MLPDenoiser, make_unet
+from pudm_lib.diffusion.process import random_generator
+from pudm_lib.diffusion.sampling import SamplingSettings, sample
+from pudm_lib.machine.compiling import compiled
+from pudm_lib.training.loop import TrainingImages, train
 
 SHORT = replace(test_training.SHORT, steps=6)
 
@@ -132,7 +132,7 @@ def test_torchs_own_compiler_makes_the_same_step(monkeypatch, caplog):
     plain, fast = weights("off"), weights("on")
     assert_alike(plain, fast, tolerance=1e-4)
     assert asked
-    assert not [r for r in caplog.records if r.name == "pudm_lib.compiling"]
+    assert not [r for r in caplog.records if r.name == "pudm_lib.machine.compiling"]
 
 
 def test_a_backward_pass_that_cannot_be_compiled_is_seen_in_time(monkeypatch, caplog):

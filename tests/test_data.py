@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pudm_lib.data import (
+from pudm_lib.data.datasets import open_dataset
+from pudm_lib.data.sources import DataError, resize
+from pudm_lib.data.splits import (
     DataSettings,
     condition_groups,
     condition_labels,
@@ -19,9 +21,7 @@ from pudm_lib.data import (
     to_model_range,
     to_uint8,
 )
-from pudm_lib.datasets import open_dataset
-from pudm_lib.image_source import DataError, resize
-from pudm_lib.paths import data_root
+from pudm_lib.machine.paths import data_root
 
 needs_mnist = pytest.mark.skipif(
     not (data_root() / "MNIST" / "raw").is_dir(),

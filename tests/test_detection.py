@@ -13,9 +13,9 @@ from diffusers import (
 )
 from torch import nn
 
-from pudm_lib.detection import all_t_se, denoise, move, reverse, t_errors
-from pudm_lib.diffusion import alphas_cumprod_of, linear_betas
-from pudm_lib.networks import make_unet
+from pudm_lib.detection.t_error import all_t_se, denoise, move, reverse, t_errors
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas
 
 BETAS = linear_betas()
 ALPHAS = alphas_cumprod_of(BETAS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pudm_lib.detection_metrics import (
+from pudm_lib.detection.rules import (
     accuracy,
     auc,
     auc_interval,

@@ -9,11 +9,10 @@ import torch
 from conftest import ROOT
 from sklearn.linear_model import LogisticRegression
 
-from pudm_lib import detector_runs, detector_study, detectors
-from pudm_lib.data import make_split, to_model_range
-from pudm_lib.detection import all_t_se, t_errors
-from pudm_lib.detection_metrics import accuracy, auc, best_threshold, mean_auc_interval
-from pudm_lib.detector_outcomes import (
+from pudm_lib.data.splits import make_split, to_model_range
+from pudm_lib.detection import scores as detectors
+from pudm_lib.detection.learned import PIXEL_NUMBERS, step_inputs
+from pudm_lib.detection.outcomes import (
     Outcome,
     by_network,
     by_pixels,
@@ -26,12 +25,15 @@ from pudm_lib.detector_outcomes import (
     sweep,
     with_nothing_to_find,
 )
-from pudm_lib.detector_table import SCORES, all_detectors, table_numbers
-from pudm_lib.evaluators import Evaluator
-from pudm_lib.experiments import experiment
-from pudm_lib.learned_detectors import PIXEL_NUMBERS, step_inputs
-from pudm_lib.networks import make_unet
-from pudm_lib.shortcuts import matched_images, noisy, normal_images
+from pudm_lib.detection.rules import accuracy, auc, best_threshold, mean_auc_interval
+from pudm_lib.detection.shortcuts import matched_images, noisy, normal_images
+from pudm_lib.detection.t_error import all_t_se, t_errors
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.experiments.one import experiment
+from pudm_lib.measures.judge import Evaluator
+from pudm_lib.studies import detector_runs
+from pudm_lib.studies import detector_sets as detector_study
+from pudm_lib.studies.detector_tables import SCORES, all_detectors, table_numbers
 
 SIZES = (165, 330)
 

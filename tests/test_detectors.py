@@ -7,12 +7,10 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import nn
 
-from pudm_lib import detectors, shortcuts
-from pudm_lib.data import DataSettings, make_split
-from pudm_lib.detection import denoise, reverse, t_errors
-from pudm_lib.detection_metrics import auc
-from pudm_lib.diffusion import alphas_cumprod_of, linear_betas
-from pudm_lib.learned_detectors import (
+from pudm_lib.data.splits import DataSettings, make_split
+from pudm_lib.detection import scores as detectors
+from pudm_lib.detection import shortcuts
+from pudm_lib.detection.learned import (
     fit_logistic,
     fit_resnet,
     log_errors,
@@ -21,7 +19,10 @@ from pudm_lib.learned_detectors import (
     pixel_statistics,
     step_inputs,
 )
-from pudm_lib.networks import make_unet
+from pudm_lib.detection.rules import auc
+from pudm_lib.detection.t_error import denoise, reverse, t_errors
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas
 
 ALPHAS = alphas_cumprod_of(linear_betas())
 

@@ -1,4 +1,4 @@
-"""pudm_lib.diffusion against diffusers' DDPMScheduler, and its inversions."""
+"""pudm_lib.diffusion.process against diffusers' DDPMScheduler, and its inversions."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from diffusers import DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pudm_lib import diffusion
+from pudm_lib.diffusion import process as diffusion
 
 SCHEDULER = DDPMScheduler(num_train_timesteps=1000)
 ALPHAS = diffusion.alphas_cumprod_of(diffusion.linear_betas())

@@ -1,4 +1,4 @@
-"""pudm_lib.elbo: terms against the definition, diffusers and torch.distributions."""
+"""pudm_lib.diffusion.elbo: terms against the definition, diffusers and torch.distributions."""
 
 import math
 from types import SimpleNamespace
@@ -8,10 +8,10 @@ import torch
 from diffusers import DDPMScheduler
 from torch.distributions import Normal, kl_divergence
 
-from pudm_lib import elbo
-from pudm_lib.diffusion import alphas_cumprod_of, linear_betas, random_generator
-from pudm_lib.networks import MLPDenoiser
-from pudm_lib.toys import ExactDenoiser, GaussianMixture
+from pudm_lib.diffusion import elbo
+from pudm_lib.diffusion.mixtures import ExactDenoiser, GaussianMixture
+from pudm_lib.diffusion.networks import MLPDenoiser
+from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas, random_generator
 
 WORLD = GaussianMixture([3, 5, 2], [[-1.1], [0.2], [1.2]], [0.02, 0.09, 0.01])
 EPS, WEIGHTS = elbo.normal_quadrature(97)

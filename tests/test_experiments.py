@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from pudm_lib import experiment_settings, keys
-from pudm_lib.checkpoints import CheckpointError, load_tensors
-from pudm_lib.data import make_split
-from pudm_lib.evaluators import load_evaluator
-from pudm_lib.experiment_settings import BETA_MULTIPLE
-from pudm_lib.experiments import (
+from pudm_lib.data.splits import make_split
+from pudm_lib.experiments import keys
+from pudm_lib.experiments import settings as experiment_settings
+from pudm_lib.experiments.keys import code_hash, result_key, training_key
+from pudm_lib.experiments.one import (
     asked_conditions,
     draw,
     experiment,
@@ -25,11 +24,13 @@ from pudm_lib.experiments import (
     run,
     run_many,
 )
-from pudm_lib.guidance import Guided
-from pudm_lib.keys import code_hash, result_key, training_key
-from pudm_lib.parallel import side_by_side
-from pudm_lib.presets import PRESETS
-from pudm_lib.priors import Estimate, estimate_beta
+from pudm_lib.experiments.parallel import side_by_side
+from pudm_lib.experiments.presets import PRESETS
+from pudm_lib.experiments.settings import BETA_MULTIPLE
+from pudm_lib.machine.store import CheckpointError, load_tensors
+from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.prior.estimate import Estimate, estimate_beta
+from pudm_lib.steering.guidance import Guided
 
 
 @pytest.fixture(scope="module")

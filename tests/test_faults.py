@@ -11,11 +11,11 @@ import pytest
 from test_training import SHORT, fresh_model, images
 from two_processes import QuickJudge
 
-from pudm_lib import experiments
 from pudm_lib.__main__ import main
-from pudm_lib.checkpoints import load_tensors
-from pudm_lib.stopping import EXIT_CODE
-from pudm_lib.training import train
+from pudm_lib.experiments import one as experiments
+from pudm_lib.machine.stopping import EXIT_CODE
+from pudm_lib.machine.store import load_tensors
+from pudm_lib.training.loop import train
 
 
 def test_killed_runs_go_on_to_the_same_bits(tmp_path):

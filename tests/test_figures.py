@@ -10,8 +10,10 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-from pudm_lib import claims, figures, paths
-from pudm_lib.presets import PRESETS
+from pudm_lib.book import claims
+from pudm_lib.book import page as figures
+from pudm_lib.experiments.presets import PRESETS
+from pudm_lib.machine import paths
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from pudm_lib.experiments import experiment, folder
+from pudm_lib.experiments.one import experiment, folder
 
 GRID = {
     "preset": "ci",

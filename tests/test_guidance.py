@@ -8,20 +8,20 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import nn
 
-from pudm_lib import toys
-from pudm_lib.batches import NOISE, TrainingImages, batch_order
-from pudm_lib.data import to_model_range
-from pudm_lib.diffusion import (
+from pudm_lib.data.splits import to_model_range
+from pudm_lib.diffusion import mixtures as toys
+from pudm_lib.diffusion.networks import make_unet, null_class
+from pudm_lib.diffusion.process import (
     alphas_cumprod_of,
     linear_betas,
     random_generator,
     x0_from_eps,
 )
-from pudm_lib.guidance import Guided
-from pudm_lib.networks import make_unet, null_class
-from pudm_lib.safe_denoiser import PosteriorOdds, SafeDenoiser
-from pudm_lib.sampling import SamplingSettings, sample
-from pudm_lib.training import TrainingSettings, train
+from pudm_lib.diffusion.sampling import SamplingSettings, sample
+from pudm_lib.steering.guidance import Guided
+from pudm_lib.steering.safe_denoiser import PosteriorOdds, SafeDenoiser
+from pudm_lib.training.batches import NOISE, TrainingImages, batch_order
+from pudm_lib.training.loop import TrainingSettings, train
 
 ALPHAS = alphas_cumprod_of(linear_betas())
 SHORT = TrainingSettings(
@@ -155,7 +155,7 @@ class Stop(Exception):
 
 
 def test_an_interrupted_conditional_run_ends_with_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setattr("pudm_lib.training.LOOK_EVERY", 1)
+    monkeypatch.setattr("pudm_lib.training.loop.LOOK_EVERY", 1)
     whole, resumed = unet(), unet()
     train(whole, images(), SHORT, seed=1)
     path = tmp_path / "checkpoint.safetensors"

@@ -9,9 +9,9 @@ import pytest
 import torch
 from test_widgets import png_in, words_of
 
-from pudm_lib import live_toy as live
-from pudm_lib import widgets
-from pudm_lib.widgets import Control
+from pudm_lib.widgets import controls as widgets
+from pudm_lib.widgets import live_toy as live
+from pudm_lib.widgets.controls import Control
 
 SLIDER = Control("assumed β", (0.0, 0.1, 0.3), 0.1)
 TOY = partial(live.train_toy, method="pu_non_negative", steps=60, seed=100)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pudm_lib.losses import METHODS, minus_log_one_minus_exp, risk_and_weights
+from pudm_lib.training.losses import METHODS, minus_log_one_minus_exp, risk_and_weights
 
 ELLS = st.lists(st.floats(1e-8, 1e6), min_size=1, max_size=5)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import linalg, stats
 
-from pudm_lib.metrics import (
+from pudm_lib.measures.numbers import (
     copies_share,
     corrected_rate,
     frechet_distance,

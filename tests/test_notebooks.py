@@ -10,8 +10,8 @@ import nbformat
 import pytest
 from conftest import BUILD, ROOT
 
-from pudm_lib.book import nbval_copies
-from pudm_lib.chapters import chapters, read_chapter, solutions
+from pudm_lib.book.chapters import chapters, read_chapter, solutions
+from pudm_lib.book.runner import nbval_copies
 
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.ipynb"))

@@ -8,12 +8,13 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 from two_processes import QuickJudge
 
-from pudm_lib import experiments, pretrained
 from pudm_lib.__main__ import main
-from pudm_lib.experiments import experiment, run
-from pudm_lib.keys import training_key
-from pudm_lib.networks import make_unet
-from pudm_lib.pretrained import PretrainedError, load_pretrained
+from pudm_lib.diffusion import pretrained
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.diffusion.pretrained import PretrainedError, load_pretrained
+from pudm_lib.experiments import one as experiments
+from pudm_lib.experiments.keys import training_key
+from pudm_lib.experiments.one import experiment, run
 
 
 def saved(folder, *, channels=1, **schedule):

@@ -12,14 +12,16 @@ from scipy.special import expit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from pudm_lib import prior_draws, prior_estimators, prior_scores
-from pudm_lib.data import make_split
-from pudm_lib.datasets import open_dataset
-from pudm_lib.prior_draws import draw, measure_draw
-from pudm_lib.prior_estimators import ESTIMATORS
-from pudm_lib.prior_scores import out_of_fold_scores, selection_p_value
-from pudm_lib.prior_study import study
-from pudm_lib.priors import estimate_beta, estimate_from_scores
+from pudm_lib.data.datasets import open_dataset
+from pudm_lib.data.splits import make_split
+from pudm_lib.prior import estimators as prior_estimators
+from pudm_lib.prior import scores as prior_scores
+from pudm_lib.prior.estimate import estimate_beta, estimate_from_scores
+from pudm_lib.prior.estimators import ESTIMATORS
+from pudm_lib.prior.scores import out_of_fold_scores, selection_p_value
+from pudm_lib.studies import beta_draws as prior_draws
+from pudm_lib.studies.beta_draws import draw, measure_draw
+from pudm_lib.studies.beta_estimates import study
 
 SHIFT = 2.0  # of N(SHIFT, 1) for S from N(-SHIFT, 1) for the normal images
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from two_processes import CASES, SETTINGS, QuickJudge, first_step
 
-from pudm_lib import experiments
-from pudm_lib.batches import batch_pieces
-from pudm_lib.checkpoints import load_tensors
-from pudm_lib.keys import training_key
-from pudm_lib.losses import METHODS
-from pudm_lib.networks import make_unet
-from pudm_lib.training import TrainingImages, train
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.experiments import one as experiments
+from pudm_lib.experiments.keys import training_key
+from pudm_lib.machine.store import load_tensors
+from pudm_lib.training.batches import batch_pieces
+from pudm_lib.training.loop import TrainingImages, train
+from pudm_lib.training.losses import METHODS
 
 
 def assert_same_step(one, other):

@@ -9,17 +9,20 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from scipy.special import logsumexp
 from torch import nn
 
-from pudm_lib import reference_denoiser, toys
-from pudm_lib.diffusion import alphas_cumprod_of, linear_betas, random_generator
-from pudm_lib.networks import make_unet
-from pudm_lib.reference_denoiser import (
+from pudm_lib.diffusion import mixtures as toys
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas, random_generator
+from pudm_lib.diffusion.sampling import SamplingSettings, sample
+from pudm_lib.prior.two_sample import energy_test
+from pudm_lib.steering import references as reference_denoiser
+from pudm_lib.steering.references import (
     ReferenceDenoiser,
     kernel_posterior,
     principal_projection,
     random_projection,
     reference_level,
 )
-from pudm_lib.safe_denoiser import (
+from pudm_lib.steering.safe_denoiser import (
     TRACED,
     ConstantWeight,
     KernelWeight,
@@ -28,8 +31,6 @@ from pudm_lib.safe_denoiser import (
     by_time,
     log_odds,
 )
-from pudm_lib.sampling import SamplingSettings, sample
-from pudm_lib.two_sample import energy_test
 
 ALPHAS = alphas_cumprod_of(linear_betas())
 BETA = 0.3

@@ -8,9 +8,9 @@ from diffusers import DDIMScheduler
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import nn
 
-from pudm_lib.diffusion import alphas_cumprod_of, linear_betas, random_generator
-from pudm_lib.networks import make_unet
-from pudm_lib.sampling import SAMPLING, SamplingSettings, sample
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas, random_generator
+from pudm_lib.diffusion.sampling import SAMPLING, SamplingSettings, sample
 
 
 class GaussianDenoiser(nn.Module):

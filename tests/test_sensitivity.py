@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pudm_lib import sensitivity
-from pudm_lib.metrics import wilson_interval
+from pudm_lib.measures.numbers import wilson_interval
+from pudm_lib.studies import rates_over_beta as sensitivity
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,9 @@ import math
 import pytest
 import torch
 
-from pudm_lib import toys
-from pudm_lib.diffusion import alphas_cumprod_of, linear_betas, random_generator
-from pudm_lib.reference_denoiser import ReferenceDenoiser
-from pudm_lib.safe_denoiser import ConstantWeight, SafeDenoiser
-from pudm_lib.steering_baselines import (
+from pudm_lib.diffusion import mixtures as toys
+from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas, random_generator
+from pudm_lib.steering.baselines import (
     ClassifierGuidance,
     PUClassifier,
     RandomDirection,
@@ -17,6 +15,8 @@ from pudm_lib.steering_baselines import (
     SparseRepellency,
     train_pu_classifier,
 )
+from pudm_lib.steering.references import ReferenceDenoiser
+from pudm_lib.steering.safe_denoiser import ConstantWeight, SafeDenoiser
 
 ALPHAS = alphas_cumprod_of(linear_betas())
 

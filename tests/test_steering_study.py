@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from pudm_lib import steering_study
-from pudm_lib.data import PUSplit, make_split
-from pudm_lib.diffusion import random_generator
-from pudm_lib.evaluators import load_evaluator
-from pudm_lib.experiments import experiment, load_model, run
-from pudm_lib.steering_study import SHOWN, measure, odds_hook, separation, steered
+from pudm_lib.data.splits import PUSplit, make_split
+from pudm_lib.diffusion.process import random_generator
+from pudm_lib.experiments.one import experiment, load_model, run
+from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.studies import steered_sets as steering_study
+from pudm_lib.studies.steered_sets import SHOWN, measure, odds_hook, separation, steered
 
 ODDS = {"share": 0.4, "width": 1.0, "window": [0, 480], "cap": 4.0}
 

@@ -5,7 +5,10 @@ from functools import partial
 
 import pytest
 
-from pudm_lib import book, figures, studies, uptodate
+from pudm_lib.book import committed as studies
+from pudm_lib.book import fresh as uptodate
+from pudm_lib.book import page as figures
+from pudm_lib.book import runner as book
 
 
 def never():

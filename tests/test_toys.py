@@ -1,4 +1,4 @@
-"""pudm_lib.toys against SciPy, numerical integration and automatic differentiation."""
+"""pudm_lib.diffusion.mixtures against SciPy, numerical integration and automatic differentiation."""
 
 import doctest
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
-from pudm_lib import toys
-from pudm_lib.diffusion import (
+from pudm_lib.diffusion import mixtures as toys
+from pudm_lib.diffusion.process import (
     add_noise,
     alphas_cumprod_of,
     linear_betas,

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pudm_lib.augment import affine
-from pudm_lib.batches import Shuffled, batch_order
-from pudm_lib.checkpoints import CheckpointError, load_tensors, save_tensors
-from pudm_lib.diffusion import random_generator
-from pudm_lib.networks import MLPDenoiser, make_unet
-from pudm_lib.training import (
+from pudm_lib.diffusion.networks import MLPDenoiser, make_unet
+from pudm_lib.diffusion.process import random_generator
+from pudm_lib.machine.store import CheckpointError, load_tensors, save_tensors
+from pudm_lib.training.augment import affine
+from pudm_lib.training.batches import Shuffled, batch_order
+from pudm_lib.training.loop import (
     HISTORY,
     TrainingError,
     TrainingImages,
@@ -56,7 +56,7 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("batching", ["stratified", "random"])
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, monkeypatch, batching):
-    monkeypatch.setattr("pudm_lib.training.LOOK_EVERY", 1)
+    monkeypatch.setattr("pudm_lib.training.loop.LOOK_EVERY", 1)
     settings = replace(SHORT, batching=batching)
     whole, history = weights_after(settings)
     path = tmp_path / "checkpoint.safetensors"
@@ -83,7 +83,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_training import SHORT, fresh_model, images
 from dataclasses import replace
-from pudm_lib.training import train
+from pudm_lib.training.loop import train
 model = fresh_model()
 settings = replace(SHORT, steps=120, checkpoint_every=10)
 train(model, images(), settings, seed=1, checkpoint=Path(sys.argv[1]))

@@ -12,9 +12,26 @@ from IPython.display import Image
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
-from pudm_lib import diffusion, explorers, losses, plotting, toys, widgets
-from pudm_lib.beta_explorer import beta_explorer, describe_beta, draw_beta, index_grid
-from pudm_lib.widgets import Control, explore, make_control, panel, picture, png_of
+from pudm_lib.book import style as plotting
+from pudm_lib.diffusion import mixtures as toys
+from pudm_lib.diffusion import process as diffusion
+from pudm_lib.training import losses
+from pudm_lib.widgets import controls as widgets
+from pudm_lib.widgets import noise_and_loss as explorers
+from pudm_lib.widgets.beta_explorer import (
+    beta_explorer,
+    describe_beta,
+    draw_beta,
+    index_grid,
+)
+from pudm_lib.widgets.controls import (
+    Control,
+    explore,
+    make_control,
+    panel,
+    picture,
+    png_of,
+)
 
 CONTROLS = {
     "height": Control("bar's height", [1, 2, 3], 2),

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from pudm_lib import experiments
-from pudm_lib.checkpoints import load_tensors, save_tensors
-from pudm_lib.losses import METHODS
-from pudm_lib.networks import MLPDenoiser
-from pudm_lib.training import TrainingImages, TrainingSettings, train
+from pudm_lib.diffusion.networks import MLPDenoiser
+from pudm_lib.experiments import one as experiments
+from pudm_lib.machine.store import load_tensors, save_tensors
+from pudm_lib.training.loop import TrainingImages, TrainingSettings, train
+from pudm_lib.training.losses import METHODS
 
 # With the first beta the negative risk is above, with the second below zero.
 CASES = [(method, beta) for method in METHODS for beta in (0.9, 0.97)]

@@ -33,15 +33,15 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from PIL import Image
 from torchvision import transforms
 
-from pudm_lib.budgets import PASSES, network_cost
-from pudm_lib.compiling import COMPILE, compiled
-from pudm_lib.devices import available_cores, cpu_threads, resolve_device
-from pudm_lib.figures import environment, plain
-from pudm_lib.networks import make_unet
-from pudm_lib.paths import write_atomically
-from pudm_lib.sampling import SamplingSettings, sample
-from pudm_lib.training import LOOK_EVERY, TrainingImages, train
-from pudm_lib.training_settings import TrainingSettings
+from pudm_lib.book.page import environment, plain
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.diffusion.sampling import SamplingSettings, sample
+from pudm_lib.experiments.budgets import PASSES, network_cost
+from pudm_lib.machine.compiling import COMPILE, compiled
+from pudm_lib.machine.devices import available_cores, cpu_threads, resolve_device
+from pudm_lib.machine.paths import write_atomically
+from pudm_lib.training.loop import LOOK_EVERY, TrainingImages, train
+from pudm_lib.training.settings import TrainingSettings
 
 SENSITIVE = 12  # one of so many images in a batch is labelled, as in the paper
 INFERENCE_STEPS = 5
@@ -60,7 +60,7 @@ def unet(args):
 
 
 def train_ours(args) -> float:
-    """Images a second of `pudm_lib.training.train`, PU non-negative."""
+    """Images a second of `pudm_lib.training.loop.train`, PU non-negative."""
     images = torch.from_numpy(random_images(args)).permute(0, 3, 1, 2).contiguous()
     labelled = max(1, args.batch // SENSITIVE)
     warm = LOOK_EVERY * -(-args.warm // LOOK_EVERY)

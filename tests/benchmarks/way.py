@@ -16,8 +16,8 @@ from pathlib import Path
 os.environ["PUDM_RUNS"] = tempfile.mkdtemp()
 os.environ["PUDM_HEADLESS"] = "1"
 
-import pudm_lib  # noqa: E402
-from pudm_lib.experiments import experiment, run  # noqa: E402
+import pudm_lib
+from pudm_lib.experiments import experiment, run
 
 PACKAGE = Path(pudm_lib.__file__).parent
 

@@ -20,8 +20,8 @@ from conftest import ROOT
 from papermill import execute_notebook
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from pudm_lib.book import KERNEL
-from pudm_lib.chapters import chapters, settings_of
+from pudm_lib.book.chapters import chapters, settings_of
+from pudm_lib.book.runner import KERNEL
 
 CHAPTER = "06_choose_beta"
 PICTURES = ROOT / "build" / "browser"

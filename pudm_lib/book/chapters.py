@@ -1,0 +1,143 @@
+"""The chapters as the runner sees them: their cells, parameters and solutions.
+
+A chapter's source is notebooks/NN_name.py (py:percent), converted in memory. papermill
+only warns of an unknown parameter and takes any type; here both are refused.
+"""
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jupytext
+from nbformat import NotebookNode
+
+from pudm_lib.machine.paths import project_root
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """parameters: name -> default, from the cell tagged "parameters"."""
+
+    name: str
+    notebook: NotebookNode
+    parameters: dict[str, Any]
+
+
+def notebooks_folder() -> Path:
+    return project_root() / "notebooks"
+
+
+def chapters(only: Sequence[str] = ()) -> list[Chapter]:
+    """The chapters in order, or those asked for by number ("05", "5") or name.
+
+    Raises:
+        ValueError: no such chapter, or none at all.
+    """
+    found = {p.stem: p for p in sorted(notebooks_folder().glob("[0-9][0-9]_*.py"))}
+    if not found:
+        raise ValueError(f"no chapters NN_name.py in {notebooks_folder()}")
+    for wanted in only:
+        if not any(_is_called(name, wanted) for name in found):
+            raise ValueError(
+                f"no chapter {wanted!r}; there are: {', '.join(sorted(found))}"
+            )
+    return [
+        read_chapter(path)
+        for name, path in found.items()
+        if not only or any(_is_called(name, wanted) for wanted in only)
+    ]
+
+
+def _is_called(name: str, wanted: str) -> bool:
+    return wanted.removesuffix(".py") == name or wanted.zfill(2) == name[:2]
+
+
+def read_chapter(path: Path) -> Chapter:
+    """Convert one chapter in memory: unlike `jupytext --sync`, never writes."""
+    notebook = jupytext.read(path)
+    cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ValueError(f"{path} has {len(cells)} cells tagged parameters, must be 1")
+    try:
+        parameters = {
+            statement.targets[0].id: ast.literal_eval(statement.value)
+            for statement in ast.parse(cells[0].source).body
+        }
+    except (AttributeError, ValueError, SyntaxError) as error:
+        raise ValueError(
+            f"{path}: its parameters cell may hold lines `name = literal` only"
+        ) from error
+    return Chapter(path.stem, notebook, parameters)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """ "beta=0.2" -> ("beta", 0.2); what is no Python literal is taken as a word."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals and value):
+        raise ValueError(f"--set {text!r}, must be name=value, such as beta=0.2")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def check_settings(chosen: Sequence[Chapter], settings: Mapping[str, Any]) -> None:
+    """Refuse settings that the chosen chapters could not take.
+
+    Raises:
+        ValueError: a name that no chosen chapter has, or a value of the wrong type.
+    """
+    known = sorted({name for chapter in chosen for name in chapter.parameters})
+    for name in settings:
+        if name not in known:
+            where = chosen[0].name if len(chosen) == 1 else "any chapter"
+            raise ValueError(
+                f"no parameter {name!r} in {where}; there are: {', '.join(known)}"
+            )
+    if "preset" in settings:
+        raise ValueError("the preset is not set by --set but by --preset")
+    for chapter in chosen:
+        settings_of(chapter, "ci", settings)
+
+
+def settings_of(chapter: Chapter, preset: str, settings: Mapping[str, Any]) -> dict:
+    """Those of `settings` that the chapter has, and the preset, of the right types.
+
+    Raises:
+        ValueError: a value of another type than the default's.
+    """
+    given = {"preset": preset}
+    for name, value in settings.items():
+        if name in chapter.parameters:
+            default = chapter.parameters[name]
+            if isinstance(default, list) and isinstance(value, tuple):
+                value = list(value)  # seeds=0,1,2
+            if not _same_kind(value, default):
+                raise ValueError(
+                    f"{name}={value!r} for {chapter.name}, must be of the type of its "
+                    f"default {default!r} ({type(default).__name__})"
+                )
+            given[name] = value
+    return given
+
+
+def _same_kind(value: Any, default: Any) -> bool:
+    if isinstance(default, list):
+        return isinstance(value, list) and all(
+            not default or any(_same_kind(item, d) for d in default) for item in value
+        )
+    whole_for_real = type(default) is float and type(value) is int
+    return default is None or type(value) is type(default) or whole_for_real
+
+
+def solutions(notebook: NotebookNode) -> list[str]:
+    """The code of the exercises' collapsed solutions, one string each."""
+    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    blocks = re.findall(
+        r"<details>\s*<summary>\s*Solution(.*?)</details>", text, flags=re.DOTALL
+    )
+    fences = [re.findall(r"```python\n(.*?)```", b, flags=re.DOTALL) for b in blocks]
+    return ["".join(parts) for parts in fences if parts]

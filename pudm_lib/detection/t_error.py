@@ -1,0 +1,263 @@
+"""SeDID: the error between a deterministic step up the noise levels and the step back
+(Ma et al. 2023, eqs. 3-13).
+
+Of an image that the model made itself the error is thought to be smaller. Whether it
+is, chapter 10 measures.
+
+The paper's phi (up) and psi (down) are one formula, DDIM without noise. A step's name
+T_SE is its upper node: with step_size 165 the errors are those of the steps 0-165,
+165-330, ..., 825-990. The network's output at a node serves the step up from it and the
+step down from it, so K errors cost K + 1 evaluations.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from pudm_lib.data.splits import to_model_range
+from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas
+from pudm_lib.machine.paths import headless
+
+REDUCTIONS = ("score", "channel", "map")
+
+# Images (B, C, H, W) in [-1, 1] -> latents (B, c, h, w): the V of eq. 9.
+Encoder = Callable[[Tensor], Tensor]
+
+
+def predict_eps(model: nn.Module, x_t: Tensor, t: int, condition=None) -> Tensor:
+    """eps_theta(x_t, t), or eps_theta(z_t, t, c) with a condition (B, tokens, D)."""
+    time = torch.full((len(x_t),), t, device=x_t.device)
+    if condition is None:
+        return model(x_t, time).sample
+    return model(x_t, time, encoder_hidden_states=condition).sample
+
+
+def move(x_t: Tensor, eps_hat: Tensor, t: int, s: int, alphas_cumprod: Tensor):
+    """From noise level t to s, up or down, along the given noise.
+
+    With f = (x_t - sqrt(1 - a_t) eps) / sqrt(a_t) (eq. 4) this is sqrt(a_s) f +
+    sqrt(1 - a_s) eps, which is eq. 3 for s < t and eq. 5 for s > t. Written so that
+    the clean guess f, 144 times the error of eps at t = 990, is never rounded.
+
+    Args:
+        x_t, eps_hat: (B, ...).
+        alphas_cumprod: (T,), float64.
+    """
+    a_t, a_s = alphas_cumprod[t].item(), alphas_cumprod[s].item()
+    ratio_t, ratio_s = (1 / a_t - 1) ** 0.5, (1 / a_s - 1) ** 0.5  # noise / signal
+    return a_s**0.5 * (x_t / a_t**0.5 + (ratio_s - ratio_t) * eps_hat)
+
+
+def denoise(model, x_t, t: int, step_size: int, alphas_cumprod, condition=None):
+    """psi(x_t, t, step_size), eq. 3: one deterministic step down, (B, ...)."""
+    eps_hat = predict_eps(model, x_t, t, condition)
+    return move(x_t, eps_hat, t, t - step_size, alphas_cumprod)
+
+
+def reverse(model, x_t, t: int, step_size: int, alphas_cumprod, condition=None):
+    """phi(x_t, t, step_size), eq. 5: one deterministic step up, (B, ...)."""
+    eps_hat = predict_eps(model, x_t, t, condition)
+    return move(x_t, eps_hat, t, t + step_size, alphas_cumprod)
+
+
+def up_and_back(
+    model, x0: Tensor, step_size: int, highest: int, alphas_cumprod, condition=None
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """The shared trajectory: x0 moved up in steps, each step also taken back.
+
+    Yields, for t_se = step_size, 2 step_size, ..., highest:
+        t_se, x_t (the node below t_se), x_up = phi(x_t), x_back = psi(x_up).
+    """
+    x_t, eps_hat = x0, predict_eps(model, x0, 0, condition)
+    for t in range(0, highest, step_size):
+        x_up = move(x_t, eps_hat, t, t + step_size, alphas_cumprod)  # (5)
+        eps_up = predict_eps(model, x_up, t + step_size, condition)
+        x_back = move(x_up, eps_up, t + step_size, t, alphas_cumprod)  # (3)
+        yield t + step_size, x_t, x_up, x_back
+        x_t, eps_hat = x_up, eps_up
+
+
+def reduce_error(x_t: Tensor, x_back: Tensor, reduction: str = "score") -> Tensor:
+    """E = ||x_back - x_t||^2 (eqs. 6, 7).
+
+    Returns:
+        "score": (B,); "channel": (B, C), summed over pixels; "map": (B, H, W), summed
+        over channels.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(
+            f"reduction={reduction!r}, must be one of {', '.join(REDUCTIONS)}"
+        )
+    squares = (x_back - x_t).square()
+    return squares.sum({"score": (1, 2, 3), "channel": (2, 3), "map": (1,)}[reduction])
+
+
+def all_t_se(step_size: int, num_train_timesteps: int = 1000) -> list[int]:
+    """Every T_SE that a step size allows: its multiples up to T - 1."""
+    if not 1 <= step_size < num_train_timesteps:
+        raise ValueError(
+            f"step_size={step_size}, must be in 1 .. {num_train_timesteps - 1}"
+        )
+    return list(range(step_size, num_train_timesteps, step_size))
+
+
+def check_t_se(t_se: Sequence[int], step_size: int, num_train_timesteps: int) -> None:
+    """Raise ValueError for a T_SE that is not a node of the trajectory."""
+    allowed = all_t_se(step_size, num_train_timesteps)
+    for value in t_se:
+        if value not in allowed:
+            raise ValueError(
+                f"t_se={value}, must be a positive multiple of step_size={step_size} "
+                f"and at most {num_train_timesteps - 1}: one of {allowed}"
+            )
+    if not t_se:
+        raise ValueError("t_se is empty; give at least one step, or None for all")
+
+
+def check_range(images: Tensor) -> None:
+    """Raise ValueError unless images are uint8 or floats in [-1, 1]; floats that look
+    like [0, 1] are refused as well."""
+    if images.dtype == torch.uint8 or images.numel() == 0:
+        return
+    low, high = images.min().item(), images.max().item()
+    # Written as "not inside", so that NaN is refused as well.
+    if not (-1.0001 <= low and high <= 1.0001):
+        raise ValueError(
+            f"images from {low:.3g} to {high:.3g}, must be uint8 or floats in [-1, 1]"
+        )
+    if low >= 0 and high > 0:
+        raise ValueError(
+            f"images from {low:.3g} to {high:.3g} have nothing below 0: they look "
+            "like [0, 1], but must be uint8 or floats in [-1, 1]"
+        )
+
+
+def check_size(model: nn.Module, x: Tensor) -> None:
+    """Raise ValueError where x (B, C, H, W) is not what a diffusers model expects."""
+    if x.ndim != 4 or len(x) == 0:
+        raise ValueError(f"images of shape {tuple(x.shape)}, must be (N >= 1, C, H, W)")
+    config = getattr(model, "config", None)
+    side = getattr(config, "sample_size", None)
+    channels = getattr(config, "in_channels", None)
+    if side is None or channels is None:
+        return
+    sides = (side, side) if isinstance(side, int) else tuple(side)
+    if tuple(x.shape[1:]) != (channels, *sides):
+        raise ValueError(
+            f"images of {tuple(x.shape[1:])}, but the model takes {(channels, *sides)} "
+            "(channels, height, width)"
+        )
+
+
+@torch.no_grad()
+def over_batches(
+    function: Callable[[Tensor, slice], Tensor],
+    model: nn.Module,
+    images: Tensor,
+    *,
+    batch_size: int,
+    encode: Encoder | None = None,
+    description: str = "score",
+    dim: int = 0,
+) -> Tensor:
+    """function(x, where) over batches of images in the model's range, on its device.
+
+    Whatever the number of images, the device holds one batch.
+
+    Args:
+        images: uint8 or floats in [-1, 1], (N, C, H, W).
+        function: gets x (B, ...), encoded where `encode` is given, and its slice of N.
+        dim: along which the parts are joined.
+
+    Returns:
+        On the CPU.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}, must be >= 1")
+    if encode is None:
+        check_size(model, images)
+    check_range(images)  # of the whole set: one batch may happen to have no black
+    weight = next(model.parameters())
+    parts = []
+    bar = tqdm(total=len(images), desc=description, disable=headless())
+    with bar:
+        for start in range(0, len(images), batch_size):
+            where = slice(start, start + batch_size)
+            x = images[where].to(weight.device)
+            x = to_model_range(x) if x.dtype == torch.uint8 else x
+            x = x.to(weight.dtype)
+            if encode is not None:
+                x = encode(x)
+                check_size(model, x)
+            parts.append(function(x, where).cpu())
+            bar.update(len(x))
+    return torch.cat(parts, dim)
+
+
+def t_errors(
+    model: nn.Module,
+    images: Tensor,
+    step_size: int,
+    *,
+    t_se: Sequence[int] | None = None,
+    reduction: str = "score",
+    condition: Tensor | None = None,
+    encode: Encoder | None = None,
+    alphas_cumprod: Tensor | None = None,
+    batch_size: int = 256,
+) -> Tensor:
+    """E of every T_SE in one sweep: highest T_SE / step_size + 1 evaluations an image.
+
+    Args:
+        model: model(x_t, t).sample predicts the noise.
+        images: uint8, or floats in [-1, 1], (N, C, H, W).
+        step_size: the paper's delta.
+        t_se: which steps, by their upper nodes; None: all that step_size allows.
+        reduction: "score", "channel" or "map", see `reduce_error`.
+        condition: text embeddings c, (N, tokens, D) or (1, tokens, D) (eqs. 9-13).
+        encode: images -> latents, for a latent diffusion model (eq. 9). diffusers'
+            AutoencoderKL: lambda x: vae.encode(x).latent_dist.mode() * scaling.
+        alphas_cumprod: (T,); None: DDPM's linear schedule with T = 1000.
+        batch_size: images at once, a bound on memory.
+
+    Returns:
+        float32 (K, N), (K, N, C) or (K, N, H, W), on the CPU, in the order of t_se.
+
+    Raises:
+        ValueError: a T_SE that is no positive multiple of step_size or lies above
+            T - 1; images of another size or range than the model's.
+    """
+    if alphas_cumprod is None:
+        alphas_cumprod = alphas_cumprod_of(linear_betas())
+    if t_se is None:
+        t_se = all_t_se(step_size, len(alphas_cumprod))
+    check_t_se(t_se, step_size, len(alphas_cumprod))
+    if condition is not None and len(condition) not in (1, len(images)):
+        raise ValueError(
+            f"condition of {len(condition)} images for {len(images)}: one each, or one"
+        )
+
+    def errors(x: Tensor, where: slice) -> Tensor:
+        c = None
+        if condition is not None:
+            c = condition if len(condition) == 1 else condition[where]
+            c = c.to(x).expand(len(x), -1, -1)
+        steps = up_and_back(model, x, step_size, max(t_se), alphas_cumprod, c)
+        found = {
+            level: reduce_error(x_t, x_back, reduction)
+            for level, x_t, _, x_back in steps
+            if level in t_se
+        }
+        return torch.stack([found[level] for level in t_se])
+
+    return over_batches(
+        errors,
+        model,
+        images,
+        batch_size=batch_size,
+        encode=encode,
+        description=f"t-errors, step {step_size}",
+        dim=1,
+    )

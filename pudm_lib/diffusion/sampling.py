@@ -1,0 +1,177 @@
+"""DDPM and DDIM sampling with one signature (Ho et al. 2020; Song et al. 2021).
+
+Each image's noise depends on (seed, position of the image) alone, so the same seed
+gives the same image at any batch size, and two models compare image by image.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from pudm_lib.diffusion.process import eps_from_x0, random_generator, x0_from_eps
+from pudm_lib.machine.devices import resolve_precision
+from pudm_lib.machine.memory import first_that_fits
+from pudm_lib.machine.paths import headless
+
+SCHEDULERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}
+
+# Keeps the noise of sampling apart from all noise of training with the same seed.
+SAMPLING = 1_000_003
+
+# (x0_hat, x_t, t) -> x0_hat; and (step, t, x_t, x0_hat) -> nothing.
+DenoisedHook = Callable[[Tensor, Tensor, int], Tensor]
+StepCallback = Callable[[int, int, Tensor, Tensor], None]
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How images are drawn from a trained model."""
+
+    sampler: str = field(default="ddim", metadata={"help": "ddim or ddpm"})
+    num_inference_steps: int = field(
+        default=25, metadata={"help": "denoising steps, 1 to num_train_timesteps"}
+    )
+    num_samples: int = field(default=2000, metadata={"help": "images, >= 2"})
+    sampling_batch: int = field(
+        default=256, metadata={"help": "images at once, a bound on memory, >= 1"}
+    )
+    guidance_scale: float = field(
+        default=1.0,
+        metadata={"help": "0: condition ignored, 1: as trained, above: overstated"},
+    )
+
+    def __post_init__(self):
+        if self.sampler not in SCHEDULERS:
+            raise ValueError(f"sampler={self.sampler!r}, must be ddim or ddpm")
+        least = {"num_inference_steps": 1, "num_samples": 2, "sampling_batch": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name}={getattr(self, name)}, must be >= {low}")
+        if not 0 <= self.guidance_scale < math.inf:
+            raise ValueError(
+                f"guidance_scale={self.guidance_scale}, must be finite and >= 0"
+            )
+
+
+def make_scheduler(settings: SamplingSettings, num_train_timesteps: int = 1000):
+    """diffusers' scheduler with its steps set, beginning at the noisiest level."""
+    if settings.num_inference_steps > num_train_timesteps:
+        raise ValueError(
+            f"num_inference_steps={settings.num_inference_steps}, must be <= "
+            f"num_train_timesteps={num_train_timesteps}"
+        )
+    scheduler = SCHEDULERS[settings.sampler](
+        num_train_timesteps=num_train_timesteps,
+        timestep_spacing="trailing",
+        clip_sample=False,  # `sample` clips, before the hook and not after it
+    )
+    scheduler.set_timesteps(settings.num_inference_steps)
+    return scheduler
+
+
+@torch.no_grad()
+def sample(
+    model: nn.Module,
+    settings: SamplingSettings,
+    *,
+    shape: tuple[int, ...],
+    seed: int,
+    num_train_timesteps: int = 1000,
+    conditions: Tensor | None = None,
+    precision: str = "float32",
+    clip: float | None = 1.0,
+    denoised_hook: DenoisedHook | None = None,
+    callback: StepCallback | None = None,
+) -> Tensor:
+    """Draw settings.num_samples items.
+
+    Args:
+        model: model(x_t, t).sample predicts the noise, or model(x_t, t, c).sample where
+            there are conditions. settings.guidance_scale is for who makes the model a
+            `guidance.Guided` one.
+        shape: of one item: (C, H, W), or (D,) for points.
+        conditions: (num_samples,) integers, one for each item.
+        precision: what the network computes in: float32, bfloat16, or auto, bfloat16 on
+            a GPU that has it. x_t and x0_hat are float32 in any case.
+        clip: bound of |x0|, 1 for images; None for data without one.
+        denoised_hook: gets the predicted clean items (x0_hat, x_t, t) and returns
+            what to use in their place: steering without training acts here.
+        callback: called after every step of every batch with (step, t, x_t, x0_hat).
+
+    Returns:
+        float32 (num_samples, *shape) on the CPU.
+
+    Raises:
+        ValueError: another number of conditions than of items.
+        torch.OutOfMemoryError: names the batch and a `sampling_batch` that fits.
+    """
+    if conditions is not None and len(conditions) != settings.num_samples:
+        raise ValueError(
+            f"{len(conditions)} conditions for num_samples={settings.num_samples}, "
+            "must be one for each"
+        )
+    device = next(model.parameters()).device
+    bfloat16 = resolve_precision(precision, device.type) == "bfloat16"
+
+    def predict(*arguments: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            return model(*arguments).sample
+
+    scheduler = make_scheduler(settings, num_train_timesteps)
+    alphas_cumprod = scheduler.alphas_cumprod.double()
+    starts = range(0, settings.num_samples, settings.sampling_batch)
+    done = []
+    bar = tqdm(total=settings.num_samples, desc="sample", disable=headless())
+    with bar:
+        for start in starts:
+            stop = min(start + settings.sampling_batch, settings.num_samples)
+            # Drawn on the CPU: the same noise whatever the device.
+            noise = [random_generator(SAMPLING, seed, i) for i in range(start, stop)]
+            x_t = torch.stack([torch.randn(shape, generator=g) for g in noise])
+            x_t = x_t.to(device)
+            c = () if conditions is None else (conditions[start:stop].to(device),)
+            for step, t in enumerate(scheduler.timesteps.tolist()):
+                time = torch.full((len(x_t),), t, device=device)
+                try:
+                    eps_hat = predict(x_t, time, *c)
+                except torch.OutOfMemoryError as error:
+                    words = _what_fits(error, predict, x_t, time, *c)
+                    raise torch.OutOfMemoryError(words) from error
+                x0_hat = x0_from_eps(x_t, eps_hat, time, alphas_cumprod)
+                if clip is not None:
+                    x0_hat = x0_hat.clamp(-clip, clip)
+                if denoised_hook is not None:
+                    x0_hat = denoised_hook(x0_hat, x_t, t)
+                # The noise that belongs to the x0 in use, so that both halves of the
+                # next x_t speak of the same image.
+                eps_hat = eps_from_x0(x_t, x0_hat, time, alphas_cumprod)
+                x_t = scheduler.step(eps_hat, t, x_t, generator=noise).prev_sample
+                if callback is not None:
+                    callback(step, t, x_t, x0_hat)
+            done.append(x_t.float().cpu())
+            bar.update(stop - start)
+    return torch.cat(done)
+
+
+def _what_fits(
+    error: torch.OutOfMemoryError, predict: Callable, x_t: Tensor, *others: Tensor
+) -> str:
+    """The error in words, and how many images would fit: tried here."""
+
+    def attempt(images: int) -> None:
+        predict(*(x[:images] for x in (x_t, *others)))
+
+    halves = [len(x_t) >> n for n in range(1, len(x_t).bit_length())]
+    found = first_that_fits(error, attempt, halves)
+    advice = "a smaller resolution or network is needed"
+    if found:
+        advice = f"set sampling_batch={found}, which does"
+    return (
+        f"{len(x_t)} images of {'x'.join(map(str, x_t.shape[1:]))} at once do not fit "
+        f"in the memory of {x_t.device}; {advice}"
+    )

@@ -1,0 +1,297 @@
+"""One experiment from data to numbers, kept under runs/ and found again.
+
+    data -> network -> training -> sampling -> metrics
+
+`run` does one, `run_many` several side by side; under torchrun several processes train
+each model together, and the first of them does the rest. What an experiment made is
+stored under a hash of its settings and of the modules that produce it, so a second call
+reads it and a changed loss never shows an old result.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+from pudm_lib.book.page import environment
+from pudm_lib.data.splits import PUSplit, condition_groups, make_split, to_uint8
+from pudm_lib.diffusion.networks import make_unet
+from pudm_lib.diffusion.pretrained import load_pretrained
+from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas
+from pudm_lib.diffusion.sampling import sample
+from pudm_lib.experiments.keys import result_key, training_key
+from pudm_lib.experiments.parallel import side_by_side
+from pudm_lib.experiments.settings import Experiment, experiment, setting_fields
+from pudm_lib.machine.compiling import compiled
+from pudm_lib.machine.devices import available_cores, cpu_threads, resolve_device
+from pudm_lib.machine.paths import make_folder, remove_leftovers, runs_root
+from pudm_lib.machine.processes import agreed, is_main, num_processes, wait_for
+from pudm_lib.machine.store import (
+    load_tensors,
+    save_tensors,
+    with_prefix,
+    without_prefix,
+)
+from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.measures.numbers import measure
+from pudm_lib.steering.guidance import Guided
+from pudm_lib.training.batches import TrainingImages
+from pudm_lib.training.loop import train
+
+__all__ = [
+    "Experiment",
+    "Result",
+    "experiment",
+    "load_model",
+    "run",
+    "run_many",
+    "setting_fields",
+]
+
+log = logging.getLogger(__name__)
+
+# So many steps of a small network take about as long as a process to start.
+FEW_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one experiment made.
+
+    numbers: by `metrics.measure`, and "train_seconds".
+    samples: uint8 (num_samples, C, H, W).
+    sensitive: (num_samples,) bool, by the judge.
+    history: of training, name -> (steps,).
+    environment: device and versions it ran under.
+    """
+
+    experiment: Experiment
+    numbers: dict[str, float]
+    samples: Tensor
+    sensitive: Tensor
+    history: dict[str, Tensor]
+    environment: dict[str, str]
+
+
+def folder(experiment: Experiment) -> Path:
+    """Where an experiment's weights lie: runs/<dataset>-<method>-<seed>-<key>."""
+    words = (
+        Path(experiment.data.dataset).stem,
+        experiment.training.method,
+        f"seed{experiment.seed}",
+        training_key(experiment),
+    )
+    return runs_root() / "-".join(words)
+
+
+def is_done(experiment: Experiment) -> bool:
+    return _result_path(experiment).exists()
+
+
+def _weights_path(experiment: Experiment) -> Path:
+    return folder(experiment) / "model.safetensors"
+
+
+def _result_path(experiment: Experiment) -> Path:
+    return folder(experiment) / f"result-{result_key(experiment)}.safetensors"
+
+
+def run(experiment: Experiment, *, report=None) -> Result:
+    """Train, sample and measure; or read what an earlier call left.
+
+    Args:
+        report: called as training goes on, in place of a bar; see `training.train`.
+
+    Raises:
+        ValueError: bad settings or data; see the modules that raise it.
+    """
+    path = _result_path(experiment)
+    device = resolve_device(experiment.training.device)
+    if not agreed(path.exists(), device):
+        # Everything that can be refused is refused before anything is written.
+        split = make_split(experiment.data, experiment.seed)
+        make_network(experiment, split)
+        with _locked(folder(experiment)):
+            missing = not agreed(path.exists(), device)
+            model = _trained(experiment, split, report) if missing else None
+            if missing and is_main():
+                images = draw(experiment, _guided(experiment, model), split)
+                evaluator = load_evaluator(experiment.data, device=device)
+                numbers, sensitive = measure(images, split, evaluator)
+                tensors = {"samples": images, "sensitive": sensitive}
+                facts = {
+                    "numbers": numbers,
+                    "experiment": experiment.flat(),
+                    "environment": environment(device),
+                }
+                save_tensors(path, tensors, facts)
+        wait_for(path)
+    tensors, facts = load_tensors(path)
+    trained, training = load_tensors(_weights_path(experiment))
+    return Result(
+        experiment=experiment,
+        numbers=facts["numbers"] | {"train_seconds": training["train_seconds"]},
+        samples=tensors["samples"],
+        sensitive=tensors["sensitive"],
+        history=without_prefix("history.", trained),
+        environment=facts["environment"],
+    )
+
+
+def make_network(experiment: Experiment, split: PUSplit) -> nn.Module:
+    """The untrained network, whose first weights depend on the seed alone; or the
+    pretrained one."""
+    _, channels, resolution, _ = split.x_unlabeled.shape
+    if experiment.pretrained:
+        return load_pretrained(
+            experiment.pretrained,
+            resolution=resolution,
+            channels=channels,
+            num_train_timesteps=experiment.training.num_train_timesteps,
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(experiment.seed)
+        return make_unet(
+            experiment.network,
+            resolution=resolution,
+            channels=channels,
+            num_conditions=len(condition_groups(experiment.data.condition)),
+        )
+
+
+def load_model(experiment: Experiment, *, report=None) -> nn.Module:
+    """The trained network of an experiment, on its device, in eval mode; trained first
+    where it is not there."""
+    split = make_split(experiment.data, experiment.seed)
+    make_network(experiment, split)
+    with _locked(folder(experiment)):
+        return _trained(experiment, split, report)
+
+
+def draw(experiment: Experiment, model: nn.Module, split: PUSplit, **hooks) -> Tensor:
+    """uint8 samples of a trained model; `hooks` as `sampling.sample` takes them."""
+    guided = isinstance(model, Guided)
+    with cpu_threads(experiment.training.threads):
+        images = sample(
+            model if guided else _compiled(experiment, model),
+            experiment.sampling,
+            shape=tuple(split.x_unlabeled.shape[1:]),
+            seed=experiment.seed,
+            num_train_timesteps=experiment.training.num_train_timesteps,
+            conditions=asked_conditions(experiment),
+            precision=experiment.training.precision,
+            **hooks,
+        )
+    return to_uint8(images)
+
+
+def asked_conditions(experiment: Experiment) -> Tensor | None:
+    """What each sample is asked for by: all conditions in turn; None without one."""
+    count = len(condition_groups(experiment.data.condition))
+    return torch.arange(experiment.sampling.num_samples) % count if count else None
+
+
+def _guided(experiment: Experiment, model: nn.Module) -> nn.Module:
+    if experiment.data.condition == "none":
+        return model
+    alphas_cumprod = alphas_cumprod_of(
+        linear_betas(experiment.training.num_train_timesteps)
+    )
+    network = _compiled(experiment, model)
+    return Guided(network, experiment.sampling.guidance_scale, alphas_cumprod)
+
+
+def _compiled(experiment: Experiment, model: nn.Module) -> nn.Module:
+    device = next(model.parameters()).device
+    return compiled(model, experiment.training.compile, device)
+
+
+def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
+    model = make_network(experiment, split)
+    path = _weights_path(experiment)
+    checkpoint = folder(experiment) / "checkpoint.safetensors"
+    device = resolve_device(experiment.training.device)
+    if not agreed(path.exists(), device):
+        images = TrainingImages(
+            split.x_unlabeled, split.x_sensitive, split.x_normal, split.conditions
+        )
+        start = time.perf_counter()
+        history = train(
+            model,
+            images,
+            experiment.training,
+            seed=experiment.seed,
+            checkpoint=checkpoint,
+            report=report,
+        )
+        tensors = with_prefix("model.", model.state_dict())
+        tensors |= with_prefix("history.", history)
+        facts = {
+            "experiment": experiment.flat(),
+            "train_seconds": time.perf_counter() - start,
+        }
+        if is_main():
+            save_tensors(path, tensors, facts)
+            checkpoint.unlink(missing_ok=True)
+        wait_for(path)
+    tensors, _ = load_tensors(path)
+    model.load_state_dict(without_prefix("model.", tensors))
+    return model.to(device).eval()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Held by whoever makes a run; a second process waits, then reads. Those who train
+    together hold it together."""
+    if not is_main():
+        yield
+        return
+    with FileLock(make_folder(path) / ".lock"):
+        remove_leftovers(path)
+        yield
+
+
+def run_many(
+    experiments: Sequence[Experiment], *, workers: int | None = None
+) -> list[Result]:
+    """`run` for each, independent trainings side by side, one process each.
+
+    On a GPU one process at a time uses it fully, and for a few steps none is started.
+
+    Args:
+        workers: processes; default: cores / threads of the experiments, 1 on a GPU or
+            for `FEW_STEPS` altogether. Not used under torchrun, whose processes all
+            train the same model.
+
+    Raises:
+        What `run` raises, for the first experiment that fails; those that finished
+        before it are kept.
+    """
+    if num_processes() > 1:
+        return [run(e) for e in experiments]
+    # The same experiment asked for twice is made once.
+    missing = list({result_key(e): e for e in experiments if not is_done(e)}.values())
+    if missing:
+        for e in missing:  # refuse bad data before any process starts
+            make_split(e.data, e.seed)
+        training = missing[0].training
+        total = sum(e.training.steps for e in missing)
+        if workers is None:
+            on_gpu = resolve_device(training.device) == "cuda"
+            alone = on_gpu or total <= FEW_STEPS
+            workers = 1 if alone else max(1, available_cores() // training.threads)
+        # The judge is shared: made here, before the processes would wait for it.
+        for data in {e.data for e in missing}:
+            load_evaluator(data, device=resolve_device(training.device))
+        if min(workers, len(missing)) == 1:
+            for e in missing:
+                run(e)
+        else:
+            side_by_side(run, missing, workers=workers, total=total)
+    return [run(e) for e in experiments]

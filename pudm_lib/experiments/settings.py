@@ -1,0 +1,126 @@
+"""What decides an experiment: the settings of all stages in one frozen record, made
+from a preset and what is changed of it."""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from pudm_lib.data.splits import DataSettings, make_split
+from pudm_lib.diffusion.networks import UNETS
+from pudm_lib.diffusion.sampling import SamplingSettings, make_scheduler
+from pudm_lib.experiments.presets import preset_fields
+from pudm_lib.prior.estimate import Estimate, estimate_beta
+from pudm_lib.training.settings import TrainingSettings
+
+# beta="auto" trains with this multiple of the estimated share. Chosen on seeds 100 to
+# 102 of the digits; chapter 06 shows what it gives on others.
+BETA_MULTIPLE = 1.25
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that decides a result. Make one with `experiment`.
+
+    beta_estimate: where training.beta came from, if it was estimated.
+    """
+
+    data: DataSettings = field(default_factory=DataSettings)
+    network: str = field(
+        default="small", metadata={"help": f"one of {', '.join(UNETS)}"}
+    )
+    pretrained: str = field(
+        default="",
+        metadata={"help": "fine-tune this one: a folder or a name on the hub"},
+    )
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    seed: int = 0
+    beta_estimate: Estimate | None = None
+
+    def __post_init__(self):
+        if self.network not in UNETS:
+            raise ValueError(
+                f"network={self.network!r}, must be one of {', '.join(UNETS)}"
+            )
+        if self.data.condition == "none" and self.sampling.guidance_scale != 1:
+            raise ValueError(
+                f"guidance_scale={self.sampling.guidance_scale} guides towards a "
+                "condition, and there is none; set condition"
+            )
+        # Refused here and not after the training.
+        make_scheduler(self.sampling, self.training.num_train_timesteps)
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed={self.seed}, must be in 0 .. 2**31 - 1")
+
+    def flat(self) -> dict[str, Any]:
+        """All settings by name, as `experiment` takes them; and, where beta was
+        estimated, how: "beta_estimate"."""
+        parts = (self.data, self.training, self.sampling)
+        rest = {n: getattr(self, n) for n in ("network", "pretrained", "seed")}
+        if self.beta_estimate is not None:
+            estimate = asdict(self.beta_estimate) | {"multiple": BETA_MULTIPLE}
+            rest["beta_estimate"] = estimate
+        return {k: v for part in parts for k, v in asdict(part).items()} | rest
+
+
+def setting_fields() -> dict[str, Any]:
+    """Every setting's dataclass field by name: the command line and `experiment` are
+    made from it."""
+    parts = (DataSettings, TrainingSettings, SamplingSettings)
+    named = {f.name: f for part in parts for f in fields(part)}
+    return named | {f.name: f for f in fields(Experiment) if f.type in (str, int)}
+
+
+def experiment(preset: str = "laptop", **settings) -> Experiment:
+    """A preset's experiment with some settings changed.
+
+    Args:
+        preset: ci, laptop, gpu or paper.
+        settings: by name, see `setting_fields`; dataset and normal also choose the
+            preset's sizes and budget for them. beta="auto" estimates the share from
+            this experiment's U and S, now, and takes `BETA_MULTIPLE` times that.
+
+    Raises:
+        ValueError: unknown preset, name, or a value out of its range or of the wrong
+            type; beta="auto" without enough images to estimate from.
+    """
+    known = setting_fields()
+    automatic = settings.get("beta") == "auto"
+    settings = {k: v for k, v in settings.items() if k != "beta" or not automatic}
+    for name, value in settings.items():
+        if name not in known:
+            raise ValueError(
+                f"unknown setting {name!r}; there are: {', '.join(sorted(known))}"
+            )
+        wanted = known[name].type
+        right = isinstance(value, wanted) or (wanted is float and type(value) is int)
+        if not right or isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}, must be of type {wanted.__name__}")
+    dataset = settings.get("dataset", DataSettings.dataset)
+    normal = settings.get("normal", DataSettings.normal)
+    values = preset_fields(preset, dataset, normal) | settings
+    parts = {
+        name: cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+        for name, cls in (
+            ("data", DataSettings),
+            ("training", TrainingSettings),
+            ("sampling", SamplingSettings),
+        )
+    }
+    own = ("network", "pretrained", "seed")
+    rest = {name: values[name] for name in own if name in values}
+    chosen = Experiment(**parts, **rest)
+    return _with_estimated_beta(chosen) if automatic else chosen
+
+
+def _with_estimated_beta(chosen: Experiment) -> Experiment:
+    split = make_split(chosen.data, chosen.seed)
+    estimate = estimate_beta(split.x_unlabeled, split.x_sensitive, seed=chosen.seed)
+    # Four digits: the same number wherever it is computed.
+    beta = round(BETA_MULTIPLE * estimate.value, 4)
+    if beta >= 1:
+        raise ValueError(
+            f'beta="auto": {BETA_MULTIPLE} times the estimate {estimate.value:.3f} is '
+            "not below 1; give beta yourself"
+        )
+    training = replace(chosen.training, beta=beta)
+    return replace(chosen, training=training, beta_estimate=estimate)

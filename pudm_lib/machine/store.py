@@ -1,0 +1,53 @@
+"""Weights and training states as safetensors with a JSON header: no pickle, so a
+checkpoint from elsewhere can carry numbers and nothing that runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pudm_lib.machine.paths import write_atomically
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is truncated, damaged or of another model."""
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write tensors and JSON-able facts as one file, whole or not at all."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    header = {"facts": json.dumps(facts)}
+    write_atomically(path, safetensors.torch.save(tensors, metadata=header))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_tensors` wrote.
+
+    Raises:
+        CheckpointError: truncated or damaged; names the file and the way out.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts
+    except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({error}); delete it to start that run "
+            "from its beginning"
+        ) from error
+
+
+def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose name begins with `prefix`, under the rest of their name."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

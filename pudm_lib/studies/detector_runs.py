@@ -1,0 +1,128 @@
+"""What one model is put through for chapter 10's table on larger images, kept under
+runs/, so that a study goes on where it stopped."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from pudm_lib.data.splits import make_split
+from pudm_lib.detection.outcomes import Outcome, sweep
+from pudm_lib.detection.rules import Scores, split_indices
+from pudm_lib.detection.shortcuts import matched_images, normal_images, quantise
+from pudm_lib.experiments.keys import code_hash, result_key, short_hash
+from pudm_lib.experiments.one import Experiment, load_model, run
+from pudm_lib.machine.devices import resolve_device, versions
+from pudm_lib.machine.paths import runs_root, write_atomically
+from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.studies.detector_tables import all_detectors, from_sweep
+
+MODULES = (
+    "detection",
+    "detection_metrics",
+    "detector_outcomes",
+    "detector_runs",
+    "detector_table",
+    "detectors",
+    "learned_detectors",
+    "shortcuts",
+)
+BATCH = 64  # images at once: a third faster than 256 on one core, whose cache they fit
+COARSE_LEVELS = 17  # as on the digits; what is left when both kinds are rounded to them
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model.
+
+    images: real and generated, uint8.
+    outcomes: of `all_detectors`.
+    found: their sweep.
+    coarse_outcomes, coarse_found: of `from_sweep`, and the sweep, with both kinds
+        rounded to `COARSE_LEVELS` grey levels and everything chosen anew.
+    """
+
+    images: tuple[Tensor, Tensor]
+    outcomes: Mapping[str, Outcome]
+    found: Mapping[tuple[int, int], Scores]
+    coarse_outcomes: Mapping[str, Outcome]
+    coarse_found: Mapping[tuple[int, int], Scores]
+
+
+def measure_model(
+    e: Experiment,
+    *,
+    num_real: int,
+    num_generated: int,
+    levels: int,
+    step_sizes: Sequence[int],
+    network_steps: int,
+    match: bool,
+) -> Measured:
+    """Made or read; arguments as `detector_study.measure` takes them."""
+    pair = detector_images(e, num_real, num_generated, levels=levels, match=match)
+    coarse_pair = tuple(quantise(images, COARSE_LEVELS) for images in pair)
+    parts = {
+        "images": [*map(len, pair), levels, match],
+        "settings": [*step_sizes, network_steps],
+        "result": result_key(e),
+        "code": code_hash(MODULES),
+        "versions": versions(),
+    }
+    name = f"{Path(e.data.dataset).stem}-seed{e.seed}-{short_hash(parts)}.json"
+    path = runs_root() / "detectors" / name
+    if not path.exists():
+        model = load_model(e)
+        found, coarse = (
+            sweep(model, *images, step_sizes, batch_size=BATCH)
+            for images in (pair, coarse_pair)
+        )
+        outcomes = all_detectors(
+            model,
+            found,
+            *pair,
+            seed=e.seed,
+            network_steps=network_steps,
+            device=resolve_device(e.training.device),
+            batch_size=BATCH,
+        )
+        kept = {
+            "outcomes": [[n, *o.scores, o.accuracy] for n, o in outcomes.items()],
+            "found": [[*key, *scores] for key, scores in found.items()],
+            "coarse": [[*key, *scores] for key, scores in coarse.items()],
+        }
+        write_atomically(path, json.dumps(kept, default=np.ndarray.tolist))
+    kept = json.loads(path.read_text())
+    found, coarse = (
+        {(size, t): (np.array(r), np.array(g)) for size, t, r, g in kept[which]}
+        for which in ("found", "coarse")
+    )
+    outcomes = {
+        name: Outcome((np.array(r), np.array(g)), accuracy)
+        for name, r, g, accuracy in kept["outcomes"]
+    }
+    coarse_outcomes = from_sweep(coarse, *coarse_pair)
+    return Measured(pair, outcomes, found, coarse_outcomes, coarse)
+
+
+def detector_images(
+    e: Experiment, num_real: int, num_generated: int, *, levels: int, match: bool
+) -> tuple[Tensor, Tensor]:
+    """Held-out normal images and samples, made alike: uint8, `levels` grey levels, and
+    with `match` the same classes by the judge's eyes."""
+    samples = run(e).samples
+    real = make_split(e.data, e.seed).x_test
+    if match:
+        # A judge that errs on real images finds none of its errors among the matched
+        # samples: without this the classes would tell the two kinds apart.
+        judge = load_evaluator(e.data, device=resolve_device(e.training.device))
+        real = normal_images(real, judge)
+    (order,) = split_indices(len(real), [1.0], seed=0)
+    real = real[order[:num_real]]
+    if match:
+        options = {"seed": e.seed, "limit": num_generated}
+        samples = matched_images(samples, real, judge, **options)
+    return quantise(real, levels), quantise(samples[:num_generated], levels)

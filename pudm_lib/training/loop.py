@@ -1,0 +1,290 @@
+"""One training loop for all of PUDM's methods (Algorithm 1 and the baselines).
+
+Images of U and S (and N, for PNU) -> a noise level and noise for each -> the network's
+error ell (eq. 8) -> the method's risk (pudm_lib.training.losses) -> one AdamW step.
+
+A batch can be taken in pieces (settings.accumulate) and spread over processes (under
+torchrun): its noise is drawn for the whole, and so is the sign of its risk.
+
+All randomness is drawn anew from (seed, stream, step), so a run that was cut off goes
+on from its checkpoint to the same weights: bit by bit on the same number of a CPU's
+threads, but for rounding on a GPU.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from pudm_lib.data.splits import to_model_range
+from pudm_lib.diffusion.networks import null_class
+from pudm_lib.diffusion.process import (
+    add_noise,
+    alphas_cumprod_of,
+    denoising_error,
+    linear_betas,
+    random_generator,
+)
+from pudm_lib.machine.compiling import compiled
+from pudm_lib.machine.devices import cpu_threads, resolve_device, resolve_precision
+from pudm_lib.machine.memory import first_that_fits
+from pudm_lib.machine.paths import headless
+from pudm_lib.machine.processes import agreed, is_main
+from pudm_lib.machine.stopping import EXIT_CODE, asked_to_stop
+from pudm_lib.training.augment import affine
+from pudm_lib.training.batches import (
+    DROP,
+    NOISE,
+    TrainingImages,
+    batch_order,
+    batch_pieces,
+    check_conditions,
+    sets_in_use,
+)
+from pudm_lib.training.losses import risk_and_weights
+from pudm_lib.training.settings import TrainingSettings
+from pudm_lib.training.state import HISTORY, TrainingState
+
+log = logging.getLogger(__name__)
+
+# A look at the losses makes a GPU wait for them, so it is taken now and then.
+LOOK_EVERY = 25
+
+
+class TrainingError(ValueError):
+    """Training that cannot go on: a loss that is not a number."""
+
+
+def train(
+    model: nn.Module,
+    images: TrainingImages,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    report: Callable[[int, str], None] | None = None,
+) -> dict[str, Tensor]:
+    """Train `model` in place and leave the averaged (EMA) weights in it.
+
+    Args:
+        model: model(x_t, t).sample predicts the noise, or model(x_t, t, c).sample where
+            the images have conditions (20); already initialised.
+        images: see `TrainingImages`; kept whole on the training device.
+        checkpoint: resumed from if it exists, written to as training goes on.
+        report: called with the steps done and the latest losses in words, in place of
+            a progress bar.
+
+    Returns:
+        history: for each name of `HISTORY` a (steps,) float32 tensor.
+
+    Under several processes every one calls this with the same arguments, and ends with
+    the same weights and history; the first one writes the checkpoints.
+
+    Raises:
+        ValueError: fewer images in a batch than pieces to cut it into.
+        TrainingError: a loss that is not finite, with its step and risk terms.
+        torch.OutOfMemoryError: names the batch and an `accumulate` that fits.
+        CheckpointError: a checkpoint that is damaged or of another model.
+    """
+    device = resolve_device(settings.device)
+    with cpu_threads(settings.threads):
+        loop = _Loop(model, images, settings, seed, device)
+        state = loop.state
+        if checkpoint is not None and agreed(checkpoint.exists(), device):
+            state.resume(checkpoint)
+        bar = tqdm(
+            total=settings.steps,
+            initial=state.step,
+            desc=f"train {settings.method}",
+            disable=headless() or report is not None or not is_main(),
+        )
+        with bar, asked_to_stop() as stopping:
+            while state.step < settings.steps:
+                try:
+                    loop.advance()
+                except torch.OutOfMemoryError as error:
+                    raise torch.OutOfMemoryError(loop.what_fits(error)) from error
+                bar.update()
+                last = state.step == settings.steps
+                if last or state.step % LOOK_EVERY == 0:
+                    losses = loop.look()
+                    bar.set_postfix_str(losses, refresh=False)
+                    if report is not None:
+                        report(state.step, losses)
+                stop = stopping()
+                due = state.step % settings.checkpoint_every == 0 and not last
+                if checkpoint is not None and (due or stop):
+                    loop.look()  # a state that is not finite is never kept
+                    if is_main():  # all have the same
+                        state.save(checkpoint)
+                if stop:
+                    log.warning("stopped by SIGTERM after step %d", state.step)
+                    os._exit(EXIT_CODE)  # an exception could be caught, and work go on
+        state.average.copy_to(state.parameters)
+        # Without autocast around it: sampling is the same now and after loading.
+        loop.accelerator.unwrap_model(state.model, keep_fp32_wrapper=False)
+    return dict(zip(HISTORY, state.history.T.cpu(), strict=True))
+
+
+class _Loop:
+    """Steps of Algorithm 1 on one device or several."""
+
+    def __init__(self, model, images, settings, seed, device):
+        bfloat16 = resolve_precision(settings.precision, device) == "bfloat16"
+        # accelerate keeps one device and precision for the whole process; here each
+        # training has its own.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(
+            cpu=device == "cpu", mixed_precision="bf16" if bfloat16 else "no"
+        )
+        self.state = TrainingState(model, self.accelerator, settings)
+        self.predict = compiled(self.state.model, settings.compile, device)
+        self.device = self.accelerator.device
+        self.alphas_cumprod = alphas_cumprod_of(
+            linear_betas(settings.num_train_timesteps)
+        ).to(self.device)
+        self.sets = sets_in_use(images, settings, self.device)
+        self.conditions = images.conditions
+        if self.conditions is not None:
+            self.null = null_class(model)
+            check_conditions(self.conditions, self.sets, self.null)
+        self.pieces = batch_pieces(
+            sum(getattr(settings, f"batch_{name}") for name in self.sets),
+            processes=self.accelerator.num_processes,
+            rank=self.accelerator.process_index,
+            accumulate=settings.accumulate,
+        )
+        self.seed = seed
+        self.order = batch_order(self.sets, settings, seed)
+        self.settings = settings
+
+    def advance(self) -> None:
+        """One step of Algorithm 1."""
+        settings, state = self.settings, self.state
+        x0, eps, t, c, sizes = self._batch()
+
+        def errors(piece: slice) -> Tensor:
+            x_t = add_noise(x0[piece], eps[piece], t[piece], self.alphas_cumprod)
+            with self.accelerator.autocast():
+                eps_hat = self.predict(x_t, t[piece], *(k[piece] for k in c)).sample
+            return denoising_error(
+                eps[piece],
+                eps_hat.float(),
+                reduction=settings.reduction,
+                tau=settings.tau,
+            )
+
+        # No image's weight is known before the errors of all are: where the batch is in
+        # several pieces they are computed twice, and held for the gradient one by one.
+        at_once = len(self.pieces) == 1
+        with torch.set_grad_enabled(at_once):
+            parts = [errors(piece) for piece in self.pieces]
+        ell = torch.zeros(len(t), device=self.device)
+        for piece, part in zip(self.pieces, parts, strict=True):
+            ell[piece] = part.detach()
+        # Each image's error is known to one process, and zero in the others.
+        ell = self.accelerator.reduce(ell, "sum")
+        risk, weights = risk_and_weights(
+            ell, sizes, method=settings.method, beta=settings.beta, gamma=settings.gamma
+        )
+        for piece, part in zip(self.pieces, parts, strict=True):
+            part = part if at_once else errors(piece)
+            share = (weights[piece] * part).sum()
+            # The gradients of the processes will be averaged, but are parts of a sum.
+            self.accelerator.backward(share * self.accelerator.num_processes)
+        self.accelerator.clip_grad_norm_(state.parameters, 1.0)
+        ell_u, ell_s, _ = ell.split(sizes)
+        kept = (risk.value, risk.positive, risk.negative, ell_u.mean())
+        # Without S in the batch the mean is NaN, which history shows as a gap.
+        state.update(torch.stack([*kept, ell_s.mean()]))
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[int]]:
+        """x0, eps, t, [c] of the images of U, S and N, in this order, and their counts;
+        [] for a model without a condition."""
+        settings, step, parts, sizes = self.settings, self.state.step, [], []
+        for name in ("unlabeled", "sensitive", "normal"):
+            chosen = self.order(name, step)
+            sizes.append(len(chosen))
+            if not len(chosen):
+                continue
+            stream = (NOISE, list(self.sets).index(name), step)
+            generator = random_generator(self.seed, *stream, device=self.device)
+            x0 = self.sets[name][chosen.to(self.device)]
+            x0 = to_model_range(x0) if x0.dtype == torch.uint8 else x0
+            if settings.augmentation in ("affine", f"affine_{name}"):
+                x0 = affine(x0, generator)
+            eps = torch.randn(x0.shape, generator=generator, device=self.device)
+            t = torch.randint(
+                settings.num_train_timesteps,
+                (len(x0),),
+                generator=generator,
+                device=self.device,
+            )
+            parts.append((x0, eps, t, *self._condition(name, chosen)))
+        x0, eps, t, *c = (torch.cat(column) for column in zip(*parts, strict=True))
+        return x0, eps, t, c, sizes
+
+    def _condition(self, name: str, chosen: Tensor) -> tuple[Tensor, ...]:
+        """The conditions of a set's chosen images, a share p_uncond of them replaced by
+        the null class, so that the model learns both halves of guidance."""
+        if self.conditions is None:
+            return ()
+        stream = (DROP, list(self.sets).index(name), self.state.step)
+        draws = torch.rand(len(chosen), generator=random_generator(self.seed, *stream))
+        c = self.conditions[name][chosen]
+        c = c.masked_fill(draws < self.settings.p_uncond, self.null)
+        return (c.to(self.device),)
+
+    def look(self) -> str:
+        """The latest losses in words; stops if any of the last steps is not finite."""
+        step = self.state.step
+        since = max(0, step - LOOK_EVERY)
+        rows = self.state.history[since:step, :3].cpu()  # loss and its two parts
+        bad = ~torch.isfinite(rows).all(dim=1)
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            terms = dict(zip(HISTORY, rows[first].tolist(), strict=False))
+            raise TrainingError(
+                f"loss is not finite at step {since + first}: "
+                + ", ".join(f"{name}={value:g}" for name, value in terms.items())
+                + f" (method={self.settings.method}, beta={self.settings.beta}, "
+                f"learning_rate={self.settings.learning_rate}); lower the learning "
+                "rate or beta"
+            )
+        means = dict(zip(HISTORY, rows.mean(0).tolist(), strict=False))
+        below = (rows[:, 2] < 0).float().mean().item()
+        words = [f"{name}={value:.3g}" for name, value in means.items()]
+        return ", ".join([*words, f"below 0: {below:.0%}"])
+
+    def what_fits(self, error: torch.OutOfMemoryError) -> str:
+        """The error in words, and in how many pieces the batch would fit: tried here
+        with one forward and backward pass."""
+        batch = sum(getattr(self.settings, f"batch_{name}") for name in self.sets)
+        shape = self.sets["unlabeled"].shape[1:]
+        processes = self.accelerator.num_processes
+
+        def attempt(accumulate: int) -> None:
+            self.state.optimizer.zero_grad()
+            images = math.ceil(batch / (processes * accumulate))
+            x_t = torch.zeros(images, *shape, device=self.device)
+            t = torch.zeros(images, dtype=torch.long, device=self.device)
+            c = () if self.conditions is None else (torch.zeros_like(t),)
+            with self.accelerator.autocast():
+                self.state.network(x_t, t, *c).sample.float().square().sum().backward()
+
+        tries = [n for n in (2, 4, 8, 16, 32, 64, 128) if n * processes <= batch]
+        found = first_that_fits(error, attempt, tries)
+        advice = "a smaller resolution or network is needed"
+        if found:
+            advice = f"with accumulate={found} it does, and the steps are the same"
+        return (
+            f"a batch of {batch} images of {'x'.join(map(str, shape))} does not fit in "
+            f"the memory of {self.device}; {advice}"
+        )

@@ -1,0 +1,115 @@
+"""What a training run is at some step, and its checkpoint, from which it goes on."""
+
+import logging
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from pudm_lib.machine.messages import one_line
+from pudm_lib.machine.store import (
+    CheckpointError,
+    load_tensors,
+    save_tensors,
+    with_prefix,
+    without_prefix,
+)
+from pudm_lib.training.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+# What is kept of every step, in this order.
+HISTORY = ("loss", "positive", "negative", "ell_unlabeled", "ell_sensitive")
+
+
+class TrainingState:
+    """Weights, their average, the optimiser and its schedule, the step, the history.
+
+    network: the weights' own module.
+    model: what is called in training, the network as accelerate prepares it.
+    history: (steps, len(HISTORY)), filled up to `step`.
+    """
+
+    def __init__(
+        self, network: nn.Module, accelerator: Accelerator, settings: TrainingSettings
+    ):
+        optimizer = torch.optim.AdamW(
+            network.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.network = network
+        self.model, self.optimizer = accelerator.prepare(network, optimizer)
+        self.parameters = list(self.model.parameters())
+        # Not prepared: one step of the schedule is one step of the optimiser.
+        self.schedule = get_cosine_schedule_with_warmup(
+            optimizer, settings.warmup_steps, settings.steps
+        )
+        self.average = EMAModel(self.parameters, decay=settings.ema_decay, foreach=True)
+        self.history = torch.zeros(
+            settings.steps, len(HISTORY), device=accelerator.device
+        )
+        self.step = 0
+        self._learning_rate = settings.learning_rate
+
+    def update(self, row: Tensor) -> None:
+        """One step along the gradients at hand; `row` is the step's, as in HISTORY."""
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.average.step(self.parameters)
+        self.history[self.step] = row
+        self.step += 1
+
+    def save(self, path: Path) -> None:
+        moments = {
+            f"{index}.{name}": tensor
+            for index, state in self.optimizer.state_dict()["state"].items()
+            for name, tensor in state.items()
+        }
+        shadows = {str(i): p for i, p in enumerate(self.average.shadow_params)}
+        tensors = {
+            "history": self.history,
+            **with_prefix("model.", self.network.state_dict()),
+            **with_prefix("average.", shadows),
+            **with_prefix("optimizer.", moments),
+        }
+        facts = {"step": self.step, "ema_steps": self.average.optimization_step}
+        save_tensors(path, tensors, facts)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            CheckpointError: it is damaged, or of another model or number of steps.
+        """
+        tensors, facts = load_tensors(path)
+        log.info("resuming from %s at step %d", path, facts["step"])
+        moments = without_prefix("optimizer.", tensors)
+        try:
+            self.network.load_state_dict(without_prefix("model.", tensors))
+            for i, shadow in enumerate(self.average.shadow_params):
+                shadow.copy_(tensors[f"average.{i}"])
+            self.history.copy_(tensors["history"])
+        except (RuntimeError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} belongs to another model or budget; delete it to start that "
+                f"run from its beginning ({one_line(error)})"
+            ) from error
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in moments.items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.average.optimization_step = facts["ema_steps"]
+        self.step = facts["step"]
+        # The learning rate is a function of the step alone.
+        self.schedule.last_epoch = self.step
+        factor = self.schedule.lr_lambdas[0](self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate * factor

@@ -1,0 +1,173 @@
+"""Train a 2-D toy while the reader watches, with a bar and a button that stops it.
+
+The training, `pudm_lib.widgets.toy_training`, runs in a thread, so that the kernel goes on
+hearing the buttons, and looks every few steps whether it has been cancelled.
+"""
+
+import threading
+from functools import partial
+
+import ipywidgets
+from IPython.display import display
+from torch import nn
+
+from pudm_lib.machine.messages import one_line
+from pudm_lib.widgets.controls import (
+    DESCRIPTION,
+    Control,
+    interactive,
+    make_control,
+    picture,
+    show_static,
+    show_words,
+)
+from pudm_lib.widgets.toy_training import (
+    TRUE_BETA,
+    describe,
+    draw_points,
+    draw_toy,
+    train_toy,
+    training_settings,
+)
+
+BETAS = (0.0, 0.05, TRUE_BETA, 0.15, 0.2, 0.3, 0.5)
+PICTURES = 6  # drawn during a training, the last one included
+
+# accelerate keeps one state for the process, which each training resets: one at a time.
+_ONE_TRAINING = threading.Lock()
+_current: "LiveTraining | None" = None
+
+
+class Cancelled(Exception):
+    """Raised inside a training by its own report, to end it."""
+
+
+def live_toy(
+    beta: float = TRUE_BETA,
+    *,
+    betas: tuple[float, ...] = BETAS,
+    method: str = "pu_non_negative",
+    steps: int = 1200,
+    seed: int = 0,
+) -> None:
+    """Train the toy at `beta` and show it; then let the reader train it at another.
+
+    A live training that an earlier call has left running is cancelled first.
+
+    Args:
+        beta: assumed share of sensitive points in U; of the static figure.
+        betas: what the slider offers, in [0, 1) and with `beta` among them.
+        steps: training steps; 1,200 take about four seconds on one core.
+
+    Raises:
+        ValueError: a beta outside [0, 1), or not among `betas`.
+    """
+    slider = Control("assumed β", sorted({*betas}), beta)
+    slider.start()
+    for value in betas:
+        training_settings(method, value, steps)  # refuses what is no share
+    if _current is not None:
+        _current.stop()
+    toy = partial(train_toy, method=method, steps=steps, seed=seed)
+    model = toy(beta, report=lambda step, losses: None)
+    points = draw_points(model, seed)
+    show_static(draw_toy(model, points, beta, seed), describe(points, beta))
+    if interactive():
+        display(LiveTraining(toy, slider, steps, seed).panel)
+
+
+class LiveTraining:
+    """A β slider, Train, Cancel, and what a training shows of itself.
+
+    Its state is idle or training. However a training ends, by itself, cancelled or by
+    an error, the last picture stays and Train can be pressed again.
+    """
+
+    def __init__(self, toy, slider: Control, steps: int, seed: int):
+        self.toy, self.steps, self.seed = toy, steps, seed
+        self.slider = make_control(slider)
+        self.train = ipywidgets.Button(description="Train", button_style="primary")
+        self.cancel = ipywidgets.Button(description="Cancel", disabled=True)
+        self.bar = ipywidgets.IntProgress(
+            max=steps, description="steps", style=DESCRIPTION, layout={"width": "360px"}
+        )
+        self.line, self.place = ipywidgets.HTML(), ipywidgets.HTML()
+        show_words(self.line, "Choose β and press Train: watch the points wander.")
+        self.train.on_click(lambda button: self.start())
+        self.cancel.on_click(lambda button: self.ask_to_stop())
+        row = ipywidgets.HBox(
+            [self.slider, self.train, self.cancel], layout={"flex_flow": "row wrap"}
+        )
+        self.panel = ipywidgets.VBox([row, self.bar, self.line, self.place])
+        self.thread: threading.Thread | None = None
+        self.cancelled = threading.Event()
+
+    def start(self) -> None:
+        """Begin a training at the slider's β, unless one is under way somewhere."""
+        global _current
+        if not _ONE_TRAINING.acquire(blocking=False):
+            show_words(self.line, "A training is running: cancel it first.", bad=True)
+            return
+        _current = self
+        self.cancelled.clear()
+        self.train.disabled, self.cancel.disabled = True, False
+        self.bar.value = 0
+        beta = self.slider.value
+        show_words(self.line, f"Training with β = {beta:.3g} ...")
+        # A daemon: it does not keep a kernel alive that is asked to end.
+        self.thread = threading.Thread(target=self._work, args=(beta,), daemon=True)
+        self.thread.start()
+
+    def ask_to_stop(self) -> None:
+        self.cancelled.set()
+
+    def stop(self) -> None:
+        """Cancel what is running, if anything is, and wait until it has ended."""
+        self.ask_to_stop()
+        if self.thread is not None:
+            self.thread.join()
+
+    def _work(self, beta: float) -> None:
+        words, bad = "", False
+        try:
+            model = self.toy(
+                beta, report=partial(self._report, beta), on_model=self._begin
+            )
+            # The last look was at the weights; this one is at their average.
+            words = self._show(model, beta, "")
+        except Cancelled:
+            words = (
+                f"Cancelled after {self.bar.value} of {self.steps} steps with "
+                f"β = {beta:.3g}. Train starts again."
+            )
+        except Exception as error:  # or it would end in the server's log
+            words, bad = f"{type(error).__name__}: {one_line(error)}", True
+        finally:
+            show_words(self.line, words, bad=bad)
+            _ONE_TRAINING.release()
+            self.train.disabled, self.cancel.disabled = False, True
+
+    def _begin(self, model: nn.Module) -> None:
+        self.model = model
+
+    def _report(self, beta: float, step: int, losses: str) -> None:
+        self._check()
+        self.bar.value = step
+        every = max(1, self.steps // PICTURES)
+        before = max(0, step - 25)
+        if step // every > before // every and step < self.steps:
+            words = self._show(self.model, beta, f" for {step} steps")
+            show_words(self.line, words)
+
+    def _show(self, model: nn.Module, beta: float, done: str) -> str:
+        points = draw_points(model, self.seed)
+        self._check()
+        figure = draw_toy(model, points, beta, self.seed)
+        self._check()
+        words = describe(points, beta, done)
+        self.place.value = picture(figure, words)
+        return words
+
+    def _check(self) -> None:
+        if self.cancelled.is_set():
+            raise Cancelled

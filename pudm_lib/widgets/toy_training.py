@@ -1,0 +1,147 @@
+"""Chapter 04's 2-D toy as something to watch: training it, and a picture of its state.
+
+Two known densities in the plane, an MLP, one of PUDM's methods; small enough to be
+trained in seconds at any beta.
+"""
+
+from collections.abc import Callable
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from pudm_lib.book import style as plotting
+from pudm_lib.diffusion import mixtures as toys
+from pudm_lib.diffusion import process as diffusion
+from pudm_lib.diffusion.networks import MLPDenoiser
+from pudm_lib.diffusion.sampling import SamplingSettings, make_scheduler
+from pudm_lib.training.loop import TrainingImages, TrainingSettings, train
+
+TRUE_BETA = 1 / 11
+NUM_POINTS = 600  # drawn from the model for a picture
+# Noise levels of the map of ell: about as wide as a blob, so that places tell apart.
+LEVELS = range(50, 150)
+EDGE = 2.4
+
+
+def training_settings(method: str, beta: float, steps: int) -> TrainingSettings:
+    """Chapter 04's; tau gives ell of 2 numbers the scale of a 64-pixel image."""
+    return TrainingSettings(
+        method=method,
+        beta=beta,
+        tau=2 / 64,
+        steps=steps,
+        batch_unlabeled=128,
+        batch_sensitive=32,
+        learning_rate=0.01,
+        warmup_steps=min(100, steps // 4),
+        device="cpu",
+    )
+
+
+def toy_images(seed: int) -> TrainingImages:
+    """2,000 unlabeled points, 1/11 of them sensitive, and 20 labelled ones."""
+    p_normal, p_sensitive = toys.pu_toy()
+    p_unlabeled = toys.pu_mixture(p_normal, p_sensitive, TRUE_BETA)
+    drawn = [
+        mixture.sample(n, diffusion.random_generator(seed, stream)).float()
+        for stream, (mixture, n) in enumerate([(p_unlabeled, 2000), (p_sensitive, 20)])
+    ]
+    return TrainingImages(*drawn)
+
+
+def train_toy(
+    beta: float,
+    *,
+    method: str,
+    steps: int,
+    seed: int,
+    report: Callable[..., None],
+    on_model: Callable[[nn.Module], None] = lambda model: None,
+) -> nn.Module:
+    """Train from the same first weights each time. `on_model` gets the model before it
+    is trained, so that `report` can look at it on the way."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MLPDenoiser(2, width=64)
+    on_model(model)
+    settings = training_settings(method, beta, steps)
+    train(model, toy_images(seed), settings, seed=seed, report=report)
+    return model
+
+
+@torch.no_grad()
+def draw_points(model: nn.Module, seed: int) -> Tensor:
+    """Points of the model by DDIM, (NUM_POINTS, 2), always from the same noise: they
+    wander as it learns. Without the bar that `sampling.sample` shows to a reader."""
+    scheduler = make_scheduler(SamplingSettings(num_inference_steps=25))
+    generator = diffusion.random_generator(seed, 2)
+    x_t = torch.randn(NUM_POINTS, 2, generator=generator)
+    for t in scheduler.timesteps:
+        x_t = scheduler.step(model(x_t, t).sample, t, x_t).prev_sample
+    return x_t.double()
+
+
+@torch.no_grad()
+def error_map(model: nn.Module, seed: int, side: int = 41) -> tuple[Tensor, Tensor]:
+    """ell on a square grid, mean over 24 draws of (t, eps): its axis and (side, side),
+    the first coordinate along the rows. All places share the draws."""
+    axis = torch.linspace(-EDGE, EDGE, side, dtype=torch.float64)
+    places = torch.cartesian_prod(axis, axis)
+    generator = diffusion.random_generator(seed, 3)
+    alphas_cumprod = diffusion.alphas_cumprod_of(diffusion.linear_betas(1000))
+    total = torch.zeros(len(places), dtype=torch.float64)
+    for t in torch.linspace(LEVELS.start, LEVELS.stop - 1, 24).long():
+        eps = torch.randn(1, 2, dtype=torch.float64, generator=generator)
+        eps = eps.expand_as(places)
+        x_t = diffusion.add_noise(places, eps, t.expand(len(places)), alphas_cumprod)
+        total += diffusion.denoising_error(eps, model(x_t.float(), t).sample)
+    return axis, total.reshape(side, side) / 24
+
+
+def leaked(points: Tensor) -> Tensor:
+    """Where sensitive is more likely than normal under the true densities, (n,)."""
+    return toys.sensitive_probability(points, *toys.pu_toy(), TRUE_BETA) > 0.5
+
+
+def describe(points: Tensor, beta: float, done: str = "") -> str:
+    share = leaked(points).double().mean().item()
+    return (
+        f"Trained{done} with β = {beta:.3g}: {share:.1%} of {len(points)} points that "
+        f"the model draws have leaked; the true share of sensitive data is "
+        f"{TRUE_BETA:.3g}."
+    )
+
+
+def draw_toy(model: nn.Module, points: Tensor, beta: float, seed: int) -> Figure:
+    """Left: what the model draws. Right: its error ell over the plane, and the line
+    ell = 2, beyond which it is worse than the guess of no noise at all."""
+    # Not by pyplot, which does not expect figures from two threads.
+    figure = Figure(figsize=(8.4, 4.1), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    out = leaked(points)
+    left.plot(*points[~out].T, ".", ms=3, color=plotting.NORMAL, label="normal")
+    left.plot(*points[out].T, "x", ms=5, color=plotting.SENSITIVE, label="leaked")
+    left.set_title(f"β = {beta:.3g}: {out.double().mean():.1%} leaked")
+    axis, ell = error_map(model, seed)
+    image = right.imshow(
+        ell.T,
+        origin="lower",
+        extent=(-EDGE, EDGE, -EDGE, EDGE),
+        cmap="Greys",
+        vmin=0,
+        vmax=4,
+        interpolation="bilinear",
+    )
+    if ell.min() < 2 < ell.max():
+        right.contour(axis, axis, ell.T, [2.0], colors=plotting.GREEN, linewidths=2)
+    labels = toy_images(seed).sensitive
+    right.plot(*labels.T, "x", ms=6, mew=1.5, color=plotting.SENSITIVE)
+    right.set_title("error $\\ell$; green: $\\ell$ = 2; crosses: $S$")
+    figure.colorbar(image, ax=right, label="$\\ell$", extend="max", shrink=0.85)
+    for ax in (left, right):
+        ax.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal")
+        ax.set(xticks=(-2, 0, 2), yticks=(-2, 0, 2))
+        ax.grid(False)
+    left.legend(loc="upper left", fontsize=8, frameon=True, handletextpad=0.2)
+    return figure
