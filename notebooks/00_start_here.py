@@ -34,8 +34,8 @@ from pudm_lib.book.style import (
     use_book_style,
 )
 from pudm_lib.data.splits import make_split
-from pudm_lib.experiments.one import experiment, run, setting_fields
-from pudm_lib.experiments.presets import PRESETS
+from pudm_lib.experiments.one import run
+from pudm_lib.experiments.settings import PRESETS, experiment, setting_fields
 from pudm_lib.measures.numbers import wilson_interval
 
 use_book_style()
@@ -276,7 +276,7 @@ assert same, "a second call must read what the first one made"
 
 # %%
 from pudm_lib.data.datasets import open_dataset
-from pudm_lib.data.sources import DataError
+from pudm_lib.data.pixels import DataError
 
 try:
     open_dataset("no_such_folder")

@@ -29,10 +29,10 @@ from sklearn.datasets import load_digits
 
 from pudm_lib.book import page as figures
 from pudm_lib.book import style as plotting
-from pudm_lib.diffusion import elbo
+from pudm_lib.diffusion import elbo, process
 from pudm_lib.diffusion import mixtures as toys
 from pudm_lib.diffusion import process as diffusion
-from pudm_lib.experiments.presets import check_preset
+from pudm_lib.experiments.settings import check_preset
 from pudm_lib.widgets import noise_and_loss as explorers
 
 plotting.use_book_style()
@@ -407,7 +407,7 @@ x_places = torch.tensor(list(places.values()), dtype=torch.float64)[:, None]  # 
 quadrature = dict(zip(("eps", "weights"), elbo.normal_quadrature(eps_nodes), strict=True))
 exact, terms, schedules = {}, {}, {}
 for T in step_counts:
-    schedules[T] = elbo.vp_alphas_cumprod(T)
+    schedules[T] = process.vp_alphas_cumprod(T)
     exact[T] = toys.ExactDenoiser(world, schedules[T])
     terms[T] = elbo.elbo_terms(
         exact[T], x_places, schedules[T], variance=variance, **quadrature
@@ -705,7 +705,8 @@ for i, x in enumerate(x_places[:, 0]):
     ell[:, i] = (eps.T - eps_hat).square() @ node_weights  # (11) without its mean over t
 
 ratio = (
-    elbo.posterior_variances(schedules[T])[1:] / elbo.reverse_variances(schedules[T], variance)[1:]
+    process.posterior_variances(schedules[T])[1:]
+    / process.reverse_variances(schedules[T], variance)[1:]
 )
 constants = 0.5 * (ratio - 1 - ratio.log())[:, None]
 weights_off = (w[1:, None] * ell[1:] + constants - terms[T].kl).abs().max()  # (10)
@@ -781,7 +782,7 @@ figures.assert_claims(claims, preset)
 #
 # | symptom | cause | fix |
 # |---|---|---|
-# | With fewer steps the ELBO is far too low, and samples look washed out | `linear_betas(100)` keeps the $\beta_t$ of the 1,000-step schedule: a third of the signal is still there at the end, while the model starts from pure noise | raise $\beta_t$ as $T$ falls, as `elbo.vp_alphas_cumprod` does, or keep $T$ and sample with a stride |
+# | With fewer steps the ELBO is far too low, and samples look washed out | `linear_betas(100)` keeps the $\beta_t$ of the 1,000-step schedule: a third of the signal is still there at the end, while the model starts from pure noise | raise $\beta_t$ as $T$ falls, as `process.vp_alphas_cumprod` does, or keep $T$ and sample with a stride |
 # | The reverse formula returns a picture that is slightly too faint or too strong | step $t$ of a paper used as index $t$: one off | decide once what $t$ counts; index `t - 1` is step $t$ |
 # | Terms of the first steps differ in the third digit between two correct programs | $1 - \bar\alpha_1 = 10^{-4}$, a difference of two numbers near 1, has about three correct digits in float32 | schedules in float64, cast where they meet the data |
 #
@@ -866,7 +867,7 @@ except AssertionError as error:
 # steps = torch.arange(1, 100_001, dtype=torch.float64)
 # series = 0.5 * (1 / steps - torch.log1p(1 / steps)).sum().item()
 # T = step_counts[-1]
-# r = elbo.step_betas(schedules[T])[1:] / elbo.posterior_variances(schedules[T])[1:]
+# r = process.step_betas(schedules[T])[1:] / process.posterior_variances(schedules[T])[1:]
 # this_schedule = 0.5 * (r - 1 - r.log()).sum().item()
 # print(f"series {series:.4f}, half of Euler's constant 0.2886")
 # print(f"this schedule {this_schedule:.3f}, measured {gaps['posterior'][-1]:.3f}")
@@ -877,7 +878,7 @@ except AssertionError as error:
 #
 # </details>
 #
-# **4. Walk back (hard).** Sample from the model: start at $\mathcal N(0, 1)$ and take the reverse steps with `elbo.reverse_mean` and `elbo.reverse_variances`, without noise in the last step. Compare the share of samples below $-0.5$ with the data's for the first two of `step_counts`.
+# **4. Walk back (hard).** Sample from the model: start at $\mathcal N(0, 1)$ and take the reverse steps with `process.reverse_mean` and `process.reverse_variances`, without noise in the last step. Compare the share of samples below $-0.5$ with the data's for the first two of `step_counts`.
 #
 # *Hint.* Run the indices downwards; the share of the data is an integral of `world`'s density.
 #
@@ -888,9 +889,9 @@ except AssertionError as error:
 #     generator = diffusion.random_generator(seed, 7, T)
 #     x = torch.randn(4000, 1, dtype=torch.float64, generator=generator)
 #     for t in reversed(range(T)):
-#         x = elbo.reverse_mean(x, exact[T](x, t).sample, t, schedules[T])
+#         x = process.reverse_mean(x, exact[T](x, t).sample, t, schedules[T])
 #         if t > 0:
-#             sigma = elbo.reverse_variances(schedules[T], variance)[t].sqrt()
+#             sigma = process.reverse_variances(schedules[T], variance)[t].sqrt()
 #             x = x + sigma * torch.randn(x.shape, dtype=x.dtype, generator=generator)
 #     print(T, f"model {(x < -0.5).double().mean():.3f}")
 # below = log_q[grid < -0.5].exp().sum() * (grid[1] - grid[0])

@@ -31,7 +31,8 @@ from pudm_lib.book.style import (
     new_figure,
     use_book_style,
 )
-from pudm_lib.data.splits import make_split, to_model_range, to_uint8
+from pudm_lib.data.pixels import pixel_features, to_model_range, to_uint8
+from pudm_lib.data.splits import make_split
 from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.diffusion.process import (
     add_noise,
@@ -41,8 +42,10 @@ from pudm_lib.diffusion.process import (
     random_generator,
 )
 from pudm_lib.diffusion.sampling import SAMPLING, SamplingSettings, make_scheduler, sample
-from pudm_lib.experiments.one import draw, experiment, load_model, run_many
-from pudm_lib.measures.numbers import frechet_distance, pixel_features
+from pudm_lib.experiments.many import run_many
+from pudm_lib.experiments.one import draw, load_model
+from pudm_lib.experiments.settings import experiment
+from pudm_lib.measures.numbers import frechet_distance
 
 use_book_style()
 
@@ -442,7 +445,9 @@ if preset == "laptop" and dataset == "digits":
 # The third one on purpose, caught and printed:
 
 # %%
-from pudm_lib.training.loop import TrainingError, TrainingImages, TrainingSettings, train
+from pudm_lib.training.batches import TrainingImages
+from pudm_lib.training.loop import TrainingError, train
+from pudm_lib.training.settings import TrainingSettings
 
 broken = make_unet(
     "tiny", resolution=split.x_unlabeled.shape[-1], channels=split.x_unlabeled.shape[1]

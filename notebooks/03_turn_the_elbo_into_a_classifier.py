@@ -28,13 +28,17 @@ from torch.nn.functional import softplus
 
 from pudm_lib.book import page as figures
 from pudm_lib.book import style as plotting
+from pudm_lib.data import pixels
 from pudm_lib.data import splits as data
 from pudm_lib.diffusion import networks
 from pudm_lib.diffusion import process as diffusion
 from pudm_lib.experiments import one as experiments
-from pudm_lib.experiments.presets import check_preset
+from pudm_lib.experiments.settings import check_preset
+from pudm_lib.studies import rates_over_beta
 from pudm_lib.training import losses
-from pudm_lib.training.loop import TrainingImages, TrainingSettings, train
+from pudm_lib.training.batches import TrainingImages
+from pudm_lib.training.loop import train
+from pudm_lib.training.settings import TrainingSettings
 from pudm_lib.widgets import noise_and_loss as explorers
 
 plotting.use_book_style()
@@ -332,7 +336,7 @@ dims = split.x_sensitive[0].numel()  # D
 @torch.no_grad()
 def ell_by_level(images: torch.Tensor, stream: int) -> torch.Tensor:
     """ell of each image, one draw of the noise at each level: (levels, images)."""
-    x0 = data.to_model_range(images).to(device)
+    x0 = pixels.to_model_range(images).to(device)
     rows = []
     for index in levels.tolist():
         generator = diffusion.random_generator(seed, stream, index)
@@ -576,7 +580,7 @@ for ax, method, title in (
     for reduction, style in (("sum", "-"), ("mean", "--")):
         to_sum = dims if reduction == "mean" else 1
         for part, colour in (("unlabeled", plotting.NORMAL), ("sensitive", plotting.SENSITIVE)):
-            curve = to_sum * plotting.running_mean(
+            curve = to_sum * rates_over_beta.running_mean(
                 histories[method, reduction][f"ell_{part}"], window
             )
             ax.plot(curve, style, color=colour, label=f"$\\ell$ on {part[0].upper()}, {reduction}")
@@ -584,9 +588,9 @@ for ax, method, title in (
 axes[0].set_ylabel("squared error of an image")
 for reduction, style in (("sum", "-"), ("mean", "--")):
     history = histories["pu_absolute", reduction]
-    share = plotting.running_mean(history["positive"], window) / plotting.running_mean(
-        history["positive"] + history["negative"].abs(), window
-    )
+    share = rates_over_beta.running_mean(
+        history["positive"], window
+    ) / rates_over_beta.running_mean(history["positive"] + history["negative"].abs(), window)
     axes[2].plot(100 * share, style, color="black", label=reduction)
 axes[2].set(xlabel="step", ylabel="BCE term (% of objective)", ylim=(0, 100))
 axes[2].set_title("BCE share, PU absolute")

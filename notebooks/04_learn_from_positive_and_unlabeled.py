@@ -31,10 +31,12 @@ from pudm_lib.diffusion import mixtures as toys
 from pudm_lib.diffusion import networks
 from pudm_lib.diffusion import process as diffusion
 from pudm_lib.diffusion.sampling import SamplingSettings, sample
-from pudm_lib.experiments.presets import check_preset
+from pudm_lib.experiments.settings import check_preset
 from pudm_lib.measures import numbers as metrics
 from pudm_lib.training import losses
-from pudm_lib.training.loop import TrainingImages, TrainingSettings, train
+from pudm_lib.training.batches import TrainingImages
+from pudm_lib.training.loop import train
+from pudm_lib.training.settings import TrainingSettings
 
 plotting.use_book_style()
 

@@ -30,11 +30,12 @@ from pudm_lib.book.style import (
     error_bars,
     image_sheet,
     new_figure,
-    running_mean,
     use_book_style,
 )
-from pudm_lib.experiments.one import experiment, run_many
-from pudm_lib.measures.numbers import mean_interval, paired_t_test, pooled_rate
+from pudm_lib.experiments.many import run_many
+from pudm_lib.experiments.settings import experiment
+from pudm_lib.measures.intervals import paired_t_test, pooled_rate, student_interval
+from pudm_lib.studies.rates_over_beta import running_mean
 
 use_book_style()
 
@@ -145,7 +146,7 @@ pools = {m: pooled_rate([r.numbers for r in runs[m]]) for m in methods}
 tests = {m: paired_t_test(rates[m], rates["unsupervised"]) for m in methods[1:]}
 print(f"{'method':28s}{'mean rate':>10s}  {'95 % over seeds':17s}{'corrected':>10s}{'p':>9s}")
 for m in methods:
-    mean, (low, high) = mean_interval(rates[m])
+    mean, (low, high) = student_interval(rates[m])
     corrected, p = (column(m, "corrected_rate").mean(), tests[m][1] if m in tests else np.nan)
     print(f"{METHOD_LABELS[m]:28s}{mean:10.3f}  [{low:.3f}, {high:.3f}]  {corrected:9.3f}{p:9.3f}")
 
@@ -182,7 +183,7 @@ rate_claims = [
 # %%
 if dataset == "digits":
     leak = 1 - rates["unsupervised"].mean()
-    low, high = mean_interval(rates[method])[1]
+    low, high = student_interval(rates[method])[1]
     rate_claims += [
         claim(
             "digits: PU reaches a mean rate of 0.95",
@@ -479,7 +480,7 @@ except ValueError as error:
 #
 # <details><summary>Hint</summary>
 #
-# `load_evaluator(first.data).network` gives logits over the classes for images in [−1, 1].
+# `load_judge(first.data).network` gives logits over the classes for images in [−1, 1].
 #
 # </details>
 #
@@ -487,9 +488,9 @@ except ValueError as error:
 #
 # ```python
 # from pudm_lib.data.splits import to_model_range
-# from pudm_lib.measures.judge import load_evaluator
+# from pudm_lib.measures.judge import load_judge
 #
-# network = load_evaluator(first.data).network
+# network = load_judge(first.data).network
 # for m in ("unsupervised", method):
 #     classes = network(to_model_range(runs[m][0].samples)).argmax(1)
 #     print(m, classes.bincount(minlength=10).tolist())

@@ -32,18 +32,19 @@ from pudm_lib.book.style import (
     new_figure,
     use_book_style,
 )
+from pudm_lib.data import pixels
 from pudm_lib.data.datasets import open_dataset
 from pudm_lib.data.splits import make_split
-from pudm_lib.experiments.one import experiment, run_many
-from pudm_lib.experiments.settings import BETA_MULTIPLE
+from pudm_lib.experiments.many import run_many
+from pudm_lib.experiments.settings import BETA_MULTIPLE, experiment
 from pudm_lib.machine.paths import figures_root, write_atomically
-from pudm_lib.measures.numbers import paired_t_test
+from pudm_lib.measures.intervals import paired_t_test
 from pudm_lib.prior.estimate import DEFAULT_METHOD, estimate_beta, estimate_from_scores
 from pudm_lib.prior.estimators import ESTIMATORS
 from pudm_lib.prior.scores import WARNING_LEVEL, out_of_fold_scores
 from pudm_lib.studies import beta_estimates as prior_study
 from pudm_lib.studies import rates_over_beta as sensitivity
-from pudm_lib.studies.beta_draws import draw
+from pudm_lib.studies.beta_estimates import draw_split
 from pudm_lib.widgets.beta_explorer import beta_explorer
 from pudm_lib.widgets.live_toy import live_toy
 
@@ -117,7 +118,7 @@ panels = (
 )
 figure, axes = new_figure(2, 2, figsize=(9, 6.2), sharex=True)
 for axis, (name, label) in zip(axes, panels, strict=True):
-    for method, style in zip(sensitivity.METHODS, ("-", "--"), strict=True):
+    for method, style in zip(sensitivity.COMPARED, ("-", "--"), strict=True):
         row = sensitivity.points_of(grid, method)
         x, values = [p["beta"] for p in row], np.array([p[name] for p in row])
         colour = METHOD_COLOURS[method]
@@ -144,7 +145,7 @@ at = {(p["method"], p["beta"]): p for p in points}
 near = min(grid["betas"], key=lambda b: abs(b - true_beta))
 above, most = min(grid["betas"], key=lambda b: abs(b - 0.15)), max(grid["betas"])
 compared, distance_ratio = {}, {}
-for method in sensitivity.METHODS:
+for method in sensitivity.COMPARED:
     same, none = at[method, near], at[method, min(grid["betas"])]
     compared[method] = paired_t_test(at[method, above]["rates"], same["rates"])
     distance_ratio[method] = {
@@ -166,7 +167,7 @@ grid_claims = [
         interval=compared[method][2],
         source="paper",
     )
-    for method in sensitivity.METHODS
+    for method in sensitivity.COMPARED
 ]
 grid_claims += [
     claim(
@@ -176,12 +177,12 @@ grid_claims += [
     ),
     claim(
         f"digits: at β = {most} the pixel distance is at least twice the unsupervised one",
-        min(distance_ratio[method][most] for method in sensitivity.METHODS),
+        min(distance_ratio[method][most] for method in sensitivity.COMPARED),
         at_least=2,
     ),
     claim(
         "digits: at the true share the pixel distance is at most the unsupervised one",
-        max(distance_ratio[method][near] for method in sensitivity.METHODS),
+        max(distance_ratio[method][near] for method in sensitivity.COMPARED),
         at_most=1,
     ),
 ]
@@ -221,9 +222,9 @@ show_figure(
 if grid_record:
     sheet = (committed_folder(preset) / "06_grid_samples.png").read_bytes()
 else:
-    sheet = sensitivity.to_png(sensitivity.grid_samples(preset, betas, seeds, **settings))
+    sheet = pixels.to_png(sensitivity.grid_samples(preset, betas, seeds, **settings))
 write_atomically(figures_root() / preset / "06_grid_samples.png", sheet)
-samples = sensitivity.from_png(sheet, len(points))  # (P, 64, C, H, W)
+samples = pixels.from_png(sheet, len(points))  # (P, 64, C, H, W)
 
 figure, axes = new_figure(len(betas), 1, figsize=(9, 0.72 * len(betas)))
 row = sensitivity.points_of(grid, "pu_non_negative")
@@ -291,7 +292,7 @@ beta_explorer(grid, samples)
 # - **Mild.** U's label says "not sensitive", and for a share β of U that is wrong. A classifier that bends around each image learns these wrong labels. So the penalty of `out_of_fold_scores`, support vectors with a Gaussian kernel on 50 principal components, is stronger than scikit-learn's default.
 
 # %%
-split = make_split(draw("digits", 1 / 11, 150, 0).data, 0)
+split = make_split(draw_split("digits", 1 / 11, 150, 0).data, 0)
 scores_u, scores_s = out_of_fold_scores(split.x_unlabeled, split.x_sensitive)
 beta_true = split.sensitive_share  # the hidden labels: for our eyes, no estimator's
 print(f"{len(scores_u)} scores of U, {len(scores_s)} of S; true beta {beta_true:.4f}")
@@ -402,7 +403,7 @@ def table_of(name):
     return study_of_set(
         name,
         f"06_estimators_{name}",
-        lambda: prior_study.study(name),
+        lambda: prior_study.measure_estimates(name),
         studies=studies,
         settings={"dataset": name},
     )
@@ -556,7 +557,7 @@ digit = np.asarray(open_dataset("digits").labels["train"])
 
 def biased_sample(share, seed, beta=0.2, size=150):
     """U, and an S with a given share of 1s and 7s."""
-    drawn = make_split(draw("digits", beta, 490, seed).data, seed)
+    drawn = make_split(draw_split("digits", beta, 490, seed).data, seed)
     preferred = np.isin(digit[drawn.indices["sensitive"]], [1, 7])
     count = round(share * size)
     chosen = np.concatenate([np.flatnonzero(preferred)[:count], np.flatnonzero(~preferred)])
@@ -696,7 +697,7 @@ axes[0].set(xticks=places, xticklabels=[f"seed {s}" for s in seeds], ylim=(0, No
 axes[0].set_ylabel(r"$\beta$")
 axes[0].set_title("the share, from U and S alone")
 axes[0].legend(fontsize=8)
-for method, style in zip(sensitivity.METHODS, ("-", "--"), strict=True):
+for method, style in zip(sensitivity.COMPARED, ("-", "--"), strict=True):
     row = sensitivity.points_of(grid, method)
     means = [np.mean(p["rates"]) for p in row]
     label = f"{METHOD_LABELS[method]}, grid"
@@ -813,7 +814,7 @@ for wrong in ([0.0, 1.0], [0.0, 0.2, 0.1], [0.1, 0.2]):
 # <details><summary>Solution</summary>
 #
 # ```python
-# for method in sensitivity.METHODS:
+# for method in sensitivity.COMPARED:
 #     row = sensitivity.points_of(grid, method)
 #     best = max(row, key=lambda p: np.mean(p["rates"]))
 #     difference, p, interval = paired_t_test(best["rates"], at[method, near]["rates"]) if best["beta"] != near else (0, 1, (0, 0))
@@ -874,7 +875,7 @@ for wrong in ([0.0, 1.0], [0.0, 0.2, 0.1], [0.1, 0.2]):
 #
 # ```python
 # for b in grid["betas"]:
-#     first, second = (at[m, b] for m in sensitivity.METHODS)
+#     first, second = (at[m, b] for m in sensitivity.COMPARED)
 #     apart = np.subtract(first["rates"], second["rates"])
 #     print(b, np.round(apart, 4), np.round(first["negative_share"], 3))
 # ```

@@ -29,7 +29,8 @@ import torch
 from pudm_lib.book import style as plotting
 from pudm_lib.book.page import assert_claims, claim, show_figure
 from pudm_lib.book.style import METHOD_COLOURS, METHOD_LABELS, error_bars, new_figure
-from pudm_lib.data.splits import make_split, to_model_range
+from pudm_lib.data.pixels import to_model_range
+from pudm_lib.data.splits import make_split
 from pudm_lib.diffusion.networks import MLPDenoiser
 from pudm_lib.diffusion.process import (
     add_noise,
@@ -39,10 +40,14 @@ from pudm_lib.diffusion.process import (
     random_generator,
 )
 from pudm_lib.experiments.budgets import budget
-from pudm_lib.experiments.one import experiment, load_model, run_many
+from pudm_lib.experiments.many import run_many
+from pudm_lib.experiments.one import load_model
+from pudm_lib.experiments.settings import experiment
 from pudm_lib.machine.paths import figures_root, write_atomically
-from pudm_lib.measures.numbers import mean_interval, paired_t_test, pooled_rate, wilson_interval
-from pudm_lib.training.loop import TrainingImages, train
+from pudm_lib.measures.intervals import paired_t_test, pooled_rate, student_interval
+from pudm_lib.measures.numbers import wilson_interval
+from pudm_lib.training.batches import TrainingImages
+from pudm_lib.training.loop import train
 from pudm_lib.training.losses import METHODS, risk_and_weights
 
 plotting.use_book_style()
@@ -483,8 +488,9 @@ claims += resume_claims
 
 # %%
 from pudm_lib.book.committed import study_of_set
-from pudm_lib.book.style import image_sheet, running_mean
-from pudm_lib.studies.rates_over_beta import from_png, to_png
+from pudm_lib.book.style import image_sheet
+from pudm_lib.data.pixels import from_png, to_png
+from pudm_lib.studies.rates_over_beta import running_mean
 
 SHOWN, STRETCHES = 60, 40
 
@@ -542,7 +548,7 @@ kinds = ("pixels", "classifier")
 for half in halves:
     print(f"{half + ' normal':28s}{'mean rate':>10s}  {'95 % over seeds':17s}{'corrected':>10s}{'pixels':>9s}{'classifier':>12s}{'minutes':>9s}")  # fmt: skip
     for m in methods:
-        mean, (low, high) = mean_interval(column(half, m, "non_sensitive_rate"))
+        mean, (low, high) = student_interval(column(half, m, "non_sensitive_rate"))
         print(
             f"{METHOD_LABELS[m]:28s}{mean:10.3f}  [{low:.3f}, {high:.3f}]  {column(half, m, 'corrected_rate').mean():9.3f}"
             f"{column(half, m, 'frechet_pixels').mean():9.2f}{column(half, m, 'frechet_classifier').mean():12.2f}"

@@ -27,17 +27,22 @@ import torch
 
 from pudm_lib.book import page as figures
 from pudm_lib.book import style as plotting
-from pudm_lib.data.splits import make_split, to_model_range
+from pudm_lib.data import pixels
+from pudm_lib.data.pixels import to_model_range
+from pudm_lib.data.splits import make_split
 from pudm_lib.diffusion import mixtures as toys
 from pudm_lib.diffusion import process as diffusion
 from pudm_lib.diffusion import sampling
 from pudm_lib.diffusion.networks import make_unet
-from pudm_lib.experiments.one import draw, experiment, load_model, run_many
+from pudm_lib.experiments.many import run_many
+from pudm_lib.experiments.one import draw, load_model
+from pudm_lib.experiments.settings import experiment
 from pudm_lib.machine.devices import cpu_threads
+from pudm_lib.measures import intervals
 from pudm_lib.measures import numbers as metrics
-from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.measures.judge import load_judge
 from pudm_lib.prior.two_sample import energy_test
-from pudm_lib.steering import baselines
+from pudm_lib.steering import baselines, safe_denoiser
 from pudm_lib.steering.references import (
     ReferenceDenoiser,
     kernel_posterior,
@@ -45,13 +50,8 @@ from pudm_lib.steering.references import (
     random_projection,
     reference_level,
 )
-from pudm_lib.steering.safe_denoiser import (
-    ConstantWeight,
-    KernelWeight,
-    PosteriorOdds,
-    SafeDenoiser,
-    by_time,
-)
+from pudm_lib.steering.safe_denoiser import SafeDenoiser, by_time
+from pudm_lib.steering.weights import ConstantWeight, KernelWeight, PosteriorOdds
 from pudm_lib.studies import steered_sets as steering_study
 from pudm_lib.widgets.controls import Control, explore
 
@@ -129,7 +129,7 @@ print(f"{preset}: {parameters}; digit claims {'asserted' if asserted else 'not a
 #
 # ## Is it exact?
 #
-# Mixtures of Gaussians have all of these in closed form. The hook below is the one that the digits will get. Only its two parts differ: here they are exact (`toys.ExactPosterior`).
+# Mixtures of Gaussians have all of these in closed form. The hook below is the one that the digits will get. Only its two parts differ: here they are exact (`safe_denoiser.ExactPosterior`).
 #
 # **Predict.** Where on the line is the correction largest: where unsafe points are likely, or where they are possible?
 
@@ -145,8 +145,8 @@ line = (
 def exact_parts(p_safe, p_unsafe):
     """The data's law and the hook whose every part is known."""
     p_data = toys.pu_mixture(p_safe, p_unsafe, beta)
-    odds = PosteriorOdds(beta, toys.ExactPosterior(p_data, alphas_cumprod))
-    unsafe = toys.ExactPosterior(p_unsafe, alphas_cumprod)
+    odds = PosteriorOdds(beta, safe_denoiser.ExactPosterior(p_data, alphas_cumprod))
+    unsafe = safe_denoiser.ExactPosterior(p_unsafe, alphas_cumprod)
     return p_data, SafeDenoiser(unsafe, odds, cap=1e9, clip=None)
 
 
@@ -417,15 +417,15 @@ models = {run: load_model(run) for run in plain_runs + pu_runs}
 splits = {s: make_split(first.data, s) for s in seeds}
 device = next(models[first].parameters()).device
 measured = chapter | {"device": device.type}  # goes into the figures of these models
-evaluator = load_evaluator(first.data, device=str(device))
+judge = load_judge(first.data, device=str(device))
 
 
 # Of a split: S to stay away from (5), the odds from S and U (3), one inside the other (2).
 odds_hook = partial(
-    steering_study.odds_hook, share=assumed_share, width=width, window=window, cap=cap
+    safe_denoiser.odds_hook, share=assumed_share, width=width, window=window, cap=cap
 )
 # Samples and their numbers for each (experiment, model, hook).
-steered = partial(steering_study.steered, splits=splits, evaluator=evaluator)
+steered = partial(steering_study.steered, splits=splits, judge=judge)
 
 # %%
 hooks = {run: odds_hook(splits[run.seed]) for run in plain_runs + pu_runs}
@@ -450,7 +450,7 @@ ratios = {
 }  # fmt: skip
 print(f"{'':16s}{'mean rate':>10s}  {'95 % over seeds':17s}{'Fréchet ratio: pixels':>22s}{'classifier':>12s}")  # fmt: skip
 for m in methods:
-    mean, (low, high) = metrics.mean_interval(rates[m])
+    mean, (low, high) = intervals.student_interval(rates[m])
     print(f"{m:16s}{mean:10.3f}  [{low:.3f}, {high:.3f}]  {ratios['pixels'][m]:21.2f}{ratios['classifier'][m]:12.2f}")  # fmt: skip
 
 # %% [markdown]
@@ -462,7 +462,7 @@ for m in methods:
 safe, trained = rates["Safe Denoiser"], rates["PU training"]
 better_alone = max(safe.mean(), trained.mean())
 digit_claims = [
-    figures.claim("Safe Denoiser, no training: mean rate", safe.mean(), at_least=0.97, interval=metrics.mean_interval(safe)[1]),
+    figures.claim("Safe Denoiser, no training: mean rate", safe.mean(), at_least=0.97, interval=intervals.student_interval(safe)[1]),
     figures.claim("its Fréchet distance (pixels) over the plain sampler's", ratios["pixels"]["Safe Denoiser"], at_most=1.05),
     figures.claim("its Fréchet distance (classifier) over the plain sampler's", ratios["classifier"]["Safe Denoiser"], at_most=1.15),
     figures.claim("both together: mean rate above that of the better one alone", rates["both"].mean() - better_alone, at_least=0),
@@ -472,8 +472,8 @@ figure, axes = plotting.new_figure(1, 2, figsize=(9, 3.9), sharey=True)
 for axis, kind in zip(axes, kinds, strict=True):
     for (m, colour), marker in zip(zip(methods, colours, strict=True), "Do^s", strict=True):
         distances = column(m, f"frechet_{kind}")
-        x, (x_low, x_high) = metrics.mean_interval(distances)
-        y, (y_low, y_high) = metrics.mean_interval(rates[m])
+        x, (x_low, x_high) = intervals.student_interval(distances)
+        y, (y_low, y_high) = intervals.student_interval(rates[m])
         bars = [plotting.error_bars([x], [(x_low, x_high)]), plotting.error_bars([y], [(y_low, y_high)])]  # fmt: skip
         axis.plot(distances, rates[m], marker, color=colour, alpha=0.4, ms=5)
         axis.errorbar(x, y, *bars[::-1], fmt=marker, color=colour, ms=9, capsize=3, label=m)
@@ -493,7 +493,7 @@ figures.show_figure(
         "rates": rates,
         "ratios": ratios,
         "distances": {k: {m: column(m, f"frechet_{k}") for m in methods} for k in kinds},
-        "judge_accuracy": evaluator.accuracy,
+        "judge_accuracy": judge.accuracy,
     },
     claims=digit_claims if asserted else (),
     **measured,
@@ -852,8 +852,8 @@ varied = {
 
 # %%
 from pudm_lib.book.committed import committed_folder, study_of_set
+from pudm_lib.data.pixels import from_png, to_png
 from pudm_lib.machine.paths import figures_root, write_atomically
-from pudm_lib.studies.rates_over_beta import from_png, to_png
 
 
 def image_study(name):
@@ -862,7 +862,7 @@ def image_study(name):
 
     def measure():
         runs = [experiment("laptop", **of_set, method="unsupervised", seed=s) for s in seeds]
-        numbers, pairs = steering_study.measure(runs, odds_settings, varied[name])
+        numbers, pairs = steering_study.measure_steering(runs, odds_settings, varied[name])
         sheets.append(to_png(pairs))
         return numbers
 
@@ -902,7 +902,7 @@ for name, numbers in large.items():
 mnist_rates = of_rows("mnist", "steered", "non_sensitive_rate")
 mnist_ratio = of_rows("mnist", "steered", "frechet_pixels").mean() / of_rows("mnist", "plain", "frechet_pixels").mean()  # fmt: skip
 mnist_claims = [
-    figures.claim("MNIST 16×16: Safe Denoiser, no training: mean rate", mnist_rates.mean(), at_least=0.96, interval=metrics.mean_interval(mnist_rates)[1]),
+    figures.claim("MNIST 16×16: Safe Denoiser, no training: mean rate", mnist_rates.mean(), at_least=0.96, interval=intervals.student_interval(mnist_rates)[1]),
     figures.claim("MNIST 16×16: its Fréchet distance (pixels) over the plain sampler's", mnist_ratio, at_most=1.1),
 ]  # fmt: skip
 claims += mnist_claims if asserted else []
@@ -1082,7 +1082,7 @@ def guided(form, seed, scale):
 
 def shown_pair(images):
     """The pair to which the judge gives the largest share of an image."""
-    shares = evaluator.network(to_model_range(images).to(device)).softmax(1).cpu()
+    shares = judge.network(to_model_range(images).to(device)).softmax(1).cpu()
     return torch.stack([shares[:, ids].sum(1) for ids in judged], 1).argmax(1)
 
 
@@ -1099,7 +1099,7 @@ def asked_for_all(wanted):
             shares = {"obeyed": obeyed, "right": obeyed & ~bad}
             numbers |= {name: share.float().mean().item() for name, share in shares.items()}
             few = (images[:scale_samples], splits[key[1]].x_test)
-            numbers["distance"] = metrics.frechet_distance(*map(metrics.pixel_features, few))
+            numbers["distance"] = metrics.frechet_distance(*map(pixels.pixel_features, few))
             found[key[:3]] = images, numbers, bad
     return found
 
@@ -1155,7 +1155,7 @@ figures.show_figure(
 # %%
 def gain(name, form, over="unsupervised"):
     """The mean difference over seeds and its 95 % interval."""
-    return metrics.mean_interval(asked_column(form, name) - asked_column(over, name))
+    return intervals.student_interval(asked_column(form, name) - asked_column(over, name))
 
 
 rate, obeyed, right = names[:3]
@@ -1356,7 +1356,7 @@ def sixty_four(strength, window, references):
     run = experiment(preset, **settings | {"num_samples": 64}, method="unsupervised", seed=seeds[0])
     hook = odds_hook(split, share=strength, window=window, count=references)
     images = draw(run, models[first], split, denoised_hook=hook)
-    return images, evaluator.judge(images)[0]
+    return images, judge(images)[0]
 
 
 def in_words(**values):
@@ -1488,19 +1488,19 @@ except ValueError as error:
 #
 # <details><summary>Hint</summary>
 #
-# `evaluator.network` gives logits over the classes; build `ReferenceDenoiser` from what is left of `x_sensitive`.
+# `judge.network` gives logits over the classes; build `ReferenceDenoiser` from what is left of `x_sensitive`.
 #
 # </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# shown = evaluator.network(x_sensitive.to(device)).argmax(1).cpu()
+# shown = judge.network(x_sensitive.to(device)).argmax(1).cpu()
 # kept = ReferenceDenoiser(x_sensitive[shown != 3], width=width)
 # odds = PosteriorOdds(assumed_share, ReferenceDenoiser(x_unlabeled, width=width))
 # hook = SafeDenoiser(kept, odds, window=window, cap=cap)
 # images = draw(sweep_run, models[first], split, denoised_hook=hook)
-# found = evaluator.network(to_model_range(images).to(device)).argmax(1).cpu()
+# found = judge.network(to_model_range(images).to(device)).argmax(1).cpu()
 # print(found.bincount(minlength=10).tolist())
 # ```
 #
@@ -1523,7 +1523,7 @@ except ValueError as error:
 # for mu in (0.0, 0.5, 1.0):
 #     away = guidance.Guided(network, 0.0, negative=3, mu=mu)
 #     images = sampling.sample(away, run.sampling, shape=(1, 8, 8), seed=0, conditions=nothing)
-#     found = evaluator.network(images.to(device)).argmax(1).cpu()
+#     found = judge.network(images.to(device)).argmax(1).cpu()
 #     print(mu, found.bincount(minlength=10).tolist())
 # ```
 #

@@ -35,19 +35,17 @@ from pudm_lib.book.style import (
     new_figure,
     use_book_style,
 )
-from pudm_lib.data.splits import make_split, to_model_range
+from pudm_lib.data.pixels import to_model_range
+from pudm_lib.data.splits import make_split
 from pudm_lib.detection.outcomes import PAPER_STEP
-from pudm_lib.detection.rules import (
-    auc,
-    choose_rule,
-    mean_auc,
-    mean_auc_interval,
-    split_indices,
-)
+from pudm_lib.detection.roc import auc, mean_auc, mean_auc_interval
+from pudm_lib.detection.rules import choose_rule, split_indices
 from pudm_lib.detection.t_error import all_t_se, t_errors
-from pudm_lib.experiments.one import experiment, load_model, run_many
+from pudm_lib.experiments.many import run_many
+from pudm_lib.experiments.one import load_model
+from pudm_lib.experiments.settings import experiment
 from pudm_lib.machine.devices import resolve_device
-from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.measures.judge import load_judge
 
 use_book_style()
 
@@ -129,7 +127,7 @@ from pudm_lib.detection.shortcuts import matched_images, quantise
 results = run_many([*experiments, augmented])
 models = [load_model(e) for e in experiments]
 device = resolve_device(first.training.device)
-judge = load_evaluator(first.data, device=device)
+judge = load_judge(first.data, device=device)
 x_test = make_split(first.data, seeds[0]).x_test
 (order,) = split_indices(len(x_test), [1.0], seed=0)
 real = quantise(x_test[order[:num_real]], levels)
@@ -350,7 +348,7 @@ show_figure(
 # The paper chooses $T_{SE}$ and $\delta$ by looking at the results. Here is the whole map on the validation half, mean over the models: what the paper's Figures 2 to 4 show.
 
 # %%
-from pudm_lib.detection.rules import real_images_needed, tpr_at_fpr
+from pudm_lib.detection.roc import real_images_needed, tpr_at_fpr
 
 found = [sweep(m, real, g, step_sizes) for m, g in zip(models, generated, strict=True)]
 validation = [half(early, f) for f in found]
@@ -421,7 +419,7 @@ show_figure(
 # The paper's Table 1 has one column a data set. Ours stands beside it; sign and threshold as the paper has them, the threshold from the validation half.
 
 # %%
-from pudm_lib.detection.rules import accuracy, best_threshold
+from pudm_lib.detection.roc import accuracy, best_threshold
 
 PAPER_TABLE_1 = {  # T_SE: AUC and ACC on CIFAR-10, Tiny-ImageNet, CelebA
     165: (0.4954, 0.5089, 0.1278, 0.5000, 0.9985, 0.9843),
@@ -563,7 +561,7 @@ for name, a, b in (
 
 # %%
 from pudm_lib.detection.outcomes import relabelled, with_nothing_to_find
-from pudm_lib.detection.rules import auc_interval
+from pudm_lib.detection.roc import auc_interval
 
 generator = np.random.default_rng(0)
 n, total = len(real), len(real) + len(generated[0])
@@ -962,7 +960,7 @@ for title, name in LARGER.items():
     larger[title], records[title] = study_of_set(
         name,
         f"10_detectors_{title.lower()}",
-        partial(detector_study.study, name),
+        partial(detector_study.measure_set, name),
         studies=studies,
         settings=detector_study.parameters(name),
     )
@@ -1200,11 +1198,11 @@ except ValueError as error:
 #
 # </details>
 #
-# **5.** Your own images: `detector_study.measure` makes the whole table of any set. Make it for models whose normal images are the *odd* digits, or give `dataset` a folder of yours.
+# **5.** Your own images: `detector_study.measure_detectors` makes the whole table of any set. Make it for models whose normal images are the *odd* digits, or give `dataset` a folder of yours.
 #
 # <details><summary>Hint</summary>
 #
-# It takes a list of experiments, one a model, and how many real and generated images to use. This trains a model first. For photographs see what `detector_study.STUDIES["celeba_half"]` sets.
+# It takes a list of experiments, one a model, and how many real and generated images to use. This trains a model first. For photographs see what `detector_study.STUDIED["celeba_half"]` sets.
 #
 # </details>
 #
@@ -1212,7 +1210,7 @@ except ValueError as error:
 #
 # ```python
 # mine = [experiment(preset, dataset="digits", normal="odd", method=method, seed=0)]
-# numbers = detector_study.measure(
+# numbers = detector_study.measure_detectors(
 #     mine,
 #     num_real=num_real,
 #     num_generated=num_generated,

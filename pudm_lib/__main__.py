@@ -2,36 +2,27 @@
 
 Whatever a user can get wrong ends in one line on stderr and exit code 2; --traceback
 shows where it came from. Exit code 1 means that the work was done and the answer is no:
-a chapter failed, a claim does not hold.
+a chapter failed, a check does not hold.
 """
 
 import argparse
-import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from pudm_lib.book import claims, doctor
-from pudm_lib.book import runner as book
-from pudm_lib.book import style as plotting
-from pudm_lib.book.chapters import parse_setting
-from pudm_lib.data.datasets import NAMES, open_dataset
-from pudm_lib.data.splits import DataSettings, make_split
-from pudm_lib.experiments import one as experiments
-from pudm_lib.experiments.presets import PRESETS
-from pudm_lib.machine import paths
-from pudm_lib.machine.messages import one_line
-from pudm_lib.machine.processes import is_main
-from pudm_lib.measures import numbers as metrics
+import pudm_lib as pu
+from pudm_lib.data import datasets, splits
+from pudm_lib.experiments import settings
+from pudm_lib.machine import paths, processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("pudm_lib").setLevel("INFO" if is_main() else "ERROR")
+    logging.getLogger("pudm_lib").setLevel("INFO" if processes.is_main() else "ERROR")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     traceback = "--traceback" in arguments or bool(os.environ.get("PUDM_TRACEBACK"))
     try:
@@ -44,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if traceback:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {paths.one_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -81,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_preset(parser, default: str | None = "laptop") -> None:
     text = f"default: {default}" if default else "default: all that are there"
-    parser.add_argument("--preset", choices=PRESETS, default=default, help=text)
+    parser.add_argument(
+        "--preset", choices=settings.PRESETS, default=default, help=text
+    )
 
 
 def _add_run(parser) -> None:
@@ -94,14 +87,14 @@ def _add_run(parser) -> None:
         action="store_true",
         help="the papers' FID as well; needs torch-fidelity and its weights",
     )
-    names = [name for name in experiments.setting_fields() if name != "seed"]
+    names = [name for name in settings.setting_fields() if name != "seed"]
     _add_settings(parser, names)
 
 
 def _add_settings(parser, names: Sequence[str]) -> None:
-    laptop = experiments.experiment("laptop").flat()
+    laptop = settings.experiment("laptop").flat()
     for name in names:
-        setting = experiments.setting_fields()[name]
+        setting = settings.setting_fields()[name]
         text = setting.metadata["help"].replace("%", "%%")  # argparse formats it
         if name == "beta":
             text += ", or auto: estimated from U and S"
@@ -125,17 +118,17 @@ def _beta(text: str) -> float | str:
 
 def _settings(options) -> dict:
     given = vars(options)
-    return {n: given[n] for n in experiments.setting_fields() if n in given}
+    return {n: given[n] for n in settings.setting_fields() if n in given}
 
 
 def _run(options) -> int:
-    settings = _settings(options)
+    given = _settings(options)
     chosen = [
-        experiments.experiment(options.preset, seed=seed, **settings)
+        settings.experiment(options.preset, seed=seed, **given)
         for seed in options.seeds
     ]
-    results = experiments.run_many(chosen)
-    if not is_main():
+    results = pu.run_many(chosen)
+    if not processes.is_main():
         return 0
     columns = ("seed", "non-sensitive rate", "Frechet pixels", "classifier", "seconds")
     print("{:>4}  {:<24}{:<22}{:<22}{:>8}".format(*columns))
@@ -159,8 +152,8 @@ def _run(options) -> int:
     print(f"judge right on {results[0].numbers['judge_accuracy']:.1%} of test images")
     if options.inception:
         for result in results:
-            split = make_split(result.experiment.data, result.experiment.seed)
-            distance = metrics.inception_distance(result.samples, split.x_test)
+            split = pu.make_split(result.experiment.data, result.experiment.seed)
+            distance = pu.measures.inception_distance(result.samples, split.x_test)
             print(f"{result.experiment.seed:>4}  Inception distance {distance:.2f}")
     print(f"kept in {paths.runs_root()}")
     return 0
@@ -192,10 +185,10 @@ def _add_book(parser) -> None:
 
 
 def _book(options) -> int:
-    passed = book.run_book(
+    passed = pu.book.run_book(
         options.preset,
         only=[name for item in options.only for name in item.split(",") if name],
-        settings=dict(parse_setting(text) for text in options.settings),
+        settings=dict(pu.book.parse_setting(text) for text in options.settings),
         publish_after=options.publish,
         again=options.again,
     )
@@ -218,6 +211,7 @@ def _add_claims(parser) -> None:
 def _claims(options) -> int:
     committed = options.committed or options.table or options.write_readme
     folder = paths.curated_figures_root() if committed else paths.figures_root()
+    claims = pu.book.claims
     records = claims.read_claims(folder, options.preset)
     if options.write_readme:
         readme = paths.project_root() / "README.md"
@@ -228,68 +222,38 @@ def _claims(options) -> int:
 
 
 def _doctor(options) -> int:
-    for line in doctor.report():
-        print(line, flush=True)
-    return 0
+    return _print(pu.book.report())
 
 
 def _add_data(parser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="which data sets are found, and where")
-    listing.set_defaults(action=_data_list)
+    listing.set_defaults(lines=lambda options: pu.book.found_sets())
     fetch = actions.add_parser("fetch", help="download a data set into PUDM_DATA")
-    fetch.set_defaults(action=_data_fetch)
-    fetch.add_argument("name", choices=NAMES)
+    fetch.set_defaults(lines=lambda options: [pu.book.fetch_set(options.name)])
+    fetch.add_argument("name", choices=datasets.NAMES)
     show = actions.add_parser("show", help="draw images of a split, hidden ones marked")
-    show.set_defaults(action=_data_show)
+    show.set_defaults(lines=_show)
     show.add_argument("dataset", help="a name, a folder or an .npz file")
-    sizes = [f.name for f in fields(DataSettings) if f.name != "dataset"]
+    sizes = [f.name for f in fields(splits.DataSettings) if f.name != "dataset"]
     _add_settings(show, sizes)
     _add_preset(show)
     show.add_argument("--out", type=Path, required=True, help="a .png file")
 
 
+def _show(options) -> list[str]:
+    chosen = settings.experiment(options.preset, **_settings(options))
+    return [pu.book.show_split(chosen, options.out)]
+
+
 def _data(options) -> int:
-    options.action(options)
+    return _print(options.lines(options))
+
+
+def _print(lines: Iterable[str]) -> int:
+    for line in lines:
+        print(line, flush=True)
     return 0
-
-
-def _data_list(options) -> None:
-    for line in doctor.data_sets():
-        print(line)
-
-
-def _data_fetch(options) -> None:
-    source = open_dataset(options.name, download=True)
-    counts = " + ".join(f"{len(y):,} {part}" for part, y in source.labels.items())
-    where = "scikit-learn" if options.name == "digits" else paths.data_root()
-    print(f"{options.name}: {counts} images in {where}")
-
-
-def _data_show(options) -> None:
-    chosen = experiments.experiment(options.preset, **_settings(options))
-    split = make_split(chosen.data, chosen.seed)
-    figure, axes = plotting.new_figure(1, 3, figsize=(9, 3.4))
-    sheets = (
-        (
-            "unlabeled U, hidden sensitive marked",
-            split.x_unlabeled,
-            split.hidden_labels,
-        ),
-        ("labelled sensitive S", split.x_sensitive, None),
-        ("held-out normal", split.x_test, None),
-    )
-    for axis, (title, images, marked) in zip(axes, sheets, strict=True):
-        few = None if marked is None else marked[:64]
-        plotting.image_sheet(axis, images[:64], columns=8, marked=few)
-        axis.set_title(title)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120, bbox_inches="tight")
-    paths.write_atomically(options.out, picture.getvalue())
-    print(
-        f"{options.out}: {len(split.x_unlabeled):,} unlabeled images, "
-        f"{split.sensitive_share:.1%} of them sensitive"
-    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import torch
 from two_processes import QuickJudge
 
 from pudm_lib.experiments import one as experiments
-from pudm_lib.experiments.one import experiment
+from pudm_lib.experiments.settings import experiment
 from pudm_lib.machine.store import CheckpointError, load_tensors
 
 EVERY = 10
@@ -35,7 +35,7 @@ def work(root: Path) -> None:
     os.environ["PUDM_RUNS"] = str(root)
     logging.basicConfig(filename=f"{root}.log", level=logging.INFO)
     torch.set_num_threads(1)
-    experiments.load_evaluator = QuickJudge
+    experiments.load_judge = QuickJudge
     experiments.run(experiment("ci", **SETTINGS))
 
 

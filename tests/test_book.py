@@ -9,7 +9,7 @@ import pytest
 
 from pudm_lib.book import runner as book
 from pudm_lib.book.chapters import parse_setting, solutions
-from pudm_lib.book.publish import publish
+from pudm_lib.book.fresh import publish
 from pudm_lib.machine import paths
 
 HEAD = '# %% tags=["parameters"]\npreset = "laptop"\n'

@@ -6,7 +6,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.experiments.budgets import PASSES, budget, network_cost
-from pudm_lib.experiments.one import experiment
+from pudm_lib.experiments.settings import experiment
 
 
 def test_the_papers_network_has_its_published_size():

@@ -22,7 +22,7 @@ CI = ("run", "--preset", "ci")
 def refused(project, capsys, monkeypatch):
     """Call the command line; its one line of error."""
     # What is refused is refused before the judge is asked; making it takes long.
-    monkeypatch.setattr(experiments, "load_evaluator", lambda *_, **__: None)
+    monkeypatch.setattr(experiments, "load_judge", lambda *_, **__: None)
 
     def call(*arguments: str, code: int = 2) -> str:
         assert main(arguments) == code
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_image(refused, project):
 
 
 def test_a_truncated_checkpoint_is_named(project, capsys, monkeypatch):
-    monkeypatch.setattr(experiments, "load_evaluator", lambda *_, **__: None)
+    monkeypatch.setattr(experiments, "load_judge", lambda *_, **__: None)
     path = experiments.folder(experiments.experiment("ci")) / "checkpoint.safetensors"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\x10\0\0\0\0\0\0\0{")

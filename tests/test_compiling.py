@@ -15,7 +15,8 @@ from pudm_lib.diffusion.networks import MLPDenoiser, make_unet
 from pudm_lib.diffusion.process import random_generator
 from pudm_lib.diffusion.sampling import SamplingSettings, sample
 from pudm_lib.machine.compiling import compiled
-from pudm_lib.training.loop import TrainingImages, train
+from pudm_lib.training.batches import TrainingImages
+from pudm_lib.training.loop import train
 
 SHORT = replace(test_training.SHORT, steps=6)
 

@@ -11,15 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pudm_lib.data.datasets import open_dataset
-from pudm_lib.data.sources import DataError, resize
+from pudm_lib.data.pixels import DataError, resize, to_model_range, to_uint8
 from pudm_lib.data.splits import (
     DataSettings,
     condition_groups,
     condition_labels,
     make_split,
     sensitive_labels,
-    to_model_range,
-    to_uint8,
 )
 from pudm_lib.machine.paths import data_root
 

@@ -6,20 +6,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pudm_lib.detection.rules import (
+from pudm_lib.detection.roc import (
     accuracy,
     auc,
     auc_interval,
     best_threshold,
-    choose_rule,
+    bootstrap_interval,
     mean_auc,
     mean_auc_interval,
-    mean_interval,
     roc,
-    split_indices,
-    summary,
     tpr_at_fpr,
 )
+from pudm_lib.detection.rules import choose_rule, split_indices, summary
 
 
 def scores(shift=0.5, real=60, generated=80, seed=0):
@@ -99,7 +97,7 @@ def test_bootstrap_interval_has_its_width_and_covers():
 def test_interval_of_a_rate_is_that_of_a_binomial_when_only_one_class_varies():
     real, generated = np.zeros(1000), np.repeat([1.0, 0.0], [30, 70])
     rate = partial(tpr_at_fpr, fpr=0.01)
-    low, high = mean_interval(rate, [(real, generated)])
+    low, high = bootstrap_interval(rate, [(real, generated)])
     wanted = 1.96 * np.sqrt(0.3 * 0.7 / 100)
     assert low == pytest.approx(0.3 - wanted, abs=0.02)
     assert high == pytest.approx(0.3 + wanted, abs=0.02)

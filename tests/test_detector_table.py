@@ -9,7 +9,8 @@ import torch
 from conftest import ROOT
 from sklearn.linear_model import LogisticRegression
 
-from pudm_lib.data.splits import make_split, to_model_range
+from pudm_lib.data.pixels import to_model_range
+from pudm_lib.data.splits import make_split
 from pudm_lib.detection import scores as detectors
 from pudm_lib.detection.learned import PIXEL_NUMBERS, step_inputs
 from pudm_lib.detection.outcomes import (
@@ -25,12 +26,12 @@ from pudm_lib.detection.outcomes import (
     sweep,
     with_nothing_to_find,
 )
-from pudm_lib.detection.rules import accuracy, auc, best_threshold, mean_auc_interval
+from pudm_lib.detection.roc import accuracy, auc, best_threshold, mean_auc_interval
 from pudm_lib.detection.shortcuts import matched_images, noisy, normal_images
 from pudm_lib.detection.t_error import all_t_se, t_errors
 from pudm_lib.diffusion.networks import make_unet
-from pudm_lib.experiments.one import experiment
-from pudm_lib.measures.judge import Evaluator
+from pudm_lib.experiments.settings import experiment
+from pudm_lib.measures.judge import Judge
 from pudm_lib.studies import detector_runs
 from pudm_lib.studies import detector_sets as detector_study
 from pudm_lib.studies.detector_tables import SCORES, all_detectors, table_numbers
@@ -220,7 +221,7 @@ class FirstPixel(torch.nn.Module):
 @pytest.fixture
 def judge():
     sensitive = torch.tensor([False, False, True])
-    return Evaluator(FirstPixel(), sensitive, 1.0, 1.0, 1.0, 9)
+    return Judge(FirstPixel(), sensitive, 1.0, 1.0, 1.0, 9)
 
 
 def of_classes(*classes):
@@ -248,7 +249,7 @@ def test_a_study_is_measured_once(runs, monkeypatch):
     models = [experiment("ci", method="unsupervised", seed=s) for s in (0, 1)]
     options = {"num_real": 40, "num_generated": 30, "levels": 17, "match": False}
     options |= {"step_sizes": [165, 330], "network_steps": 1}
-    first = detector_study.measure(models, **options)
+    first = detector_study.measure_detectors(models, **options)
     assert first["images"] == {"real": 40, "generated": [30, 30]}
     assert list(first["pixel_numbers"]) == list(PIXEL_NUMBERS)
     assert len(first["chosen"]) == 2 and len(first["paper_curve"]) == 6
@@ -259,13 +260,13 @@ def test_a_study_is_measured_once(runs, monkeypatch):
     low, high = first["real_against_real"]["rule"][1]
     assert low < high
     monkeypatch.setattr(detector_runs, "all_detectors", None)
-    again = detector_study.measure(models, **options)
+    again = detector_study.measure_detectors(models, **options)
     assert json.dumps(again, default=list) == json.dumps(first, default=list)
     monkeypatch.undo()
     assert len(list(runs.glob("detectors/*.json"))) == 2
 
 
-@pytest.mark.parametrize("name", detector_study.STUDIES)
+@pytest.mark.parametrize("name", detector_study.STUDIED)
 def test_the_committed_tables_are_of_these_studies(name):
     title = {"mnist": "mnist", "celeba_half": "celeba"}[name]
     path = ROOT / "figures" / "laptop" / f"10_detectors_{title}.json"
@@ -276,4 +277,4 @@ def test_the_committed_tables_are_of_these_studies(name):
 
 def test_a_set_without_a_study_is_refused():
     with pytest.raises(ValueError, match="'stl10', must be one of mnist, celeba_half"):
-        detector_study.study("stl10")
+        detector_study.measure_set("stl10")

@@ -19,7 +19,7 @@ from pudm_lib.detection.learned import (
     pixel_statistics,
     step_inputs,
 )
-from pudm_lib.detection.rules import auc
+from pudm_lib.detection.roc import auc
 from pudm_lib.detection.t_error import denoise, reverse, t_errors
 from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas

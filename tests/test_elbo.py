@@ -1,4 +1,4 @@
-"""pudm_lib.diffusion.elbo: terms against the definition, diffusers and torch.distributions."""
+"""The ELBO: terms against the definition, diffusers and torch.distributions."""
 
 import math
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch.distributions import Normal, kl_divergence
 
-from pudm_lib.diffusion import elbo
+from pudm_lib.diffusion import elbo, process
 from pudm_lib.diffusion.mixtures import ExactDenoiser, GaussianMixture
 from pudm_lib.diffusion.networks import MLPDenoiser
 from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas, random_generator
@@ -38,11 +38,11 @@ def average_gap(model, alphas, variance="beta") -> float:
 
 
 def test_schedules_of_all_lengths_are_cuts_of_one():
-    fine, coarse = elbo.vp_alphas_cumprod(100), elbo.vp_alphas_cumprod(10)
+    fine, coarse = process.vp_alphas_cumprod(100), process.vp_alphas_cumprod(10)
     assert torch.allclose(fine[9::10], coarse)
     assert coarse[-1].item() == pytest.approx(math.exp(-10.05))
     ddpm = alphas_cumprod_of(linear_betas())
-    assert torch.allclose(elbo.vp_alphas_cumprod(1000), ddpm, atol=1e-3)
+    assert torch.allclose(process.vp_alphas_cumprod(1000), ddpm, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -52,23 +52,23 @@ def test_reverse_step_is_that_of_diffusers(choice, theirs):
     scheduler = DDPMScheduler(variance_type=theirs, clip_sample=False)
     alphas = alphas_cumprod_of(linear_betas())
     # Its own tables are float32, which costs 1 - alpha_bar three digits at t = 1.
-    scheduler.alphas_cumprod, scheduler.betas = alphas, elbo.step_betas(alphas)
+    scheduler.alphas_cumprod, scheduler.betas = alphas, process.step_betas(alphas)
     x_t, eps_hat = normal(4, 1, 2, 2, seed=0), normal(4, 1, 2, 2, seed=1)
     for t in (1, 300, 999):
         step = scheduler.step(eps_hat, t, x_t, generator=random_generator(2))
         noise = normal(*x_t.shape, seed=2)
-        sigma = elbo.reverse_variances(alphas, choice)[t].sqrt()
-        ours = elbo.reverse_mean(x_t, eps_hat, t, alphas) + sigma * noise
+        sigma = process.reverse_variances(alphas, choice)[t].sqrt()
+        ours = process.reverse_mean(x_t, eps_hat, t, alphas) + sigma * noise
         assert torch.allclose(ours, step.prev_sample, atol=1e-9)
 
 
 def test_forward_posterior_is_bayes_rule():
     """q(x_{t-1}|x_t, x0) q(x_t|x0) = q(x_t|x_{t-1}) q(x_{t-1}|x0), as log densities."""
-    alphas = elbo.vp_alphas_cumprod(20)
-    betas, tildes = elbo.step_betas(alphas), elbo.posterior_variances(alphas)
+    alphas = process.vp_alphas_cumprod(20)
+    betas, tildes = process.step_betas(alphas), process.posterior_variances(alphas)
     x0, before, x_t = (normal(9, 1, seed=seed) for seed in range(3))
     for t in (1, 10, 19):
-        mean = elbo.forward_posterior_mean(x_t, x0, t, alphas)
+        mean = process.forward_posterior_mean(x_t, x0, t, alphas)
         left = Normal(mean, tildes[t].sqrt()).log_prob(before)
         a, b = alphas[t], alphas[t - 1]
         left = left + Normal(a.sqrt() * x0, (1 - a).sqrt()).log_prob(x_t)
@@ -85,22 +85,22 @@ def test_terms_of_a_network_on_images_are_torchs_kl(variance):
     def model(x_t, t):
         return SimpleNamespace(sample=net(x_t.flatten(1), t).sample.reshape(x_t.shape))
 
-    alphas = elbo.vp_alphas_cumprod(6)
+    alphas = process.vp_alphas_cumprod(6)
     terms = elbo.elbo_terms(model, x0, alphas, eps=eps, variance=variance)
     assert terms.kl.shape == (5, 3)
-    sigmas = elbo.reverse_variances(alphas, variance).sqrt()
-    tildes = elbo.posterior_variances(alphas).sqrt()
+    sigmas = process.reverse_variances(alphas, variance).sqrt()
+    tildes = process.posterior_variances(alphas).sqrt()
     for t in range(6):
         total = 0.0
         for one in eps:
             x_t = alphas[t].sqrt() * x0 + (1 - alphas[t]).sqrt() * one
             with torch.no_grad():
                 eps_hat = model(x_t, torch.tensor(t)).sample
-            p = Normal(elbo.reverse_mean(x_t, eps_hat, t, alphas), sigmas[t])
+            p = Normal(process.reverse_mean(x_t, eps_hat, t, alphas), sigmas[t])
             if t == 0:
                 part = -p.log_prob(x0)
             else:
-                mean = elbo.forward_posterior_mean(x_t, x0, t, alphas)
+                mean = process.forward_posterior_mean(x_t, x0, t, alphas)
                 part = kl_divergence(Normal(mean, tildes[t]), p)
             total = total + part.flatten(1).sum(1) / len(eps)
         found = terms.reconstruction if t == 0 else terms.kl[t - 1]
@@ -113,7 +113,7 @@ def test_terms_of_a_network_on_images_are_torchs_kl(variance):
 @pytest.mark.parametrize("variance", CHOICES)
 @pytest.mark.parametrize("num_steps", [1, 10, 100])
 def test_sum_of_terms_is_the_monte_carlo_mean(num_steps, variance):
-    alphas = elbo.vp_alphas_cumprod(num_steps)
+    alphas = process.vp_alphas_cumprod(num_steps)
     x0 = torch.tensor([[0.2], [-0.5], [1.5]], dtype=torch.float64)
     net = network(1, num_steps)
     for model in (ExactDenoiser(WORLD, alphas), net):
@@ -135,7 +135,7 @@ def test_bound_is_exact_where_the_reverse_chain_is():
     """For N(0, 1) data the true reverse step is Gaussian with variance beta."""
     standard = GaussianMixture([1.0], [[0.0]], [1.0])
     for num_steps in (1, 7, 50):
-        alphas = elbo.vp_alphas_cumprod(num_steps)
+        alphas = process.vp_alphas_cumprod(num_steps)
         model = ExactDenoiser(standard, alphas)
         terms = elbo.elbo_terms(model, X, alphas, **QUADRATURE)
         assert torch.allclose(terms.elbo, standard.log_prob(X), atol=1e-9)
@@ -144,7 +144,7 @@ def test_bound_is_exact_where_the_reverse_chain_is():
 def test_average_gap_is_positive_and_falls_with_the_number_of_steps():
     gaps = {choice: [] for choice in CHOICES}
     for num_steps in (10, 30, 100):
-        alphas = elbo.vp_alphas_cumprod(num_steps)
+        alphas = process.vp_alphas_cumprod(num_steps)
         for choice in CHOICES:
             gaps[choice].append(
                 average_gap(ExactDenoiser(WORLD, alphas), alphas, choice)
@@ -157,7 +157,7 @@ def test_average_gap_is_positive_and_falls_with_the_number_of_steps():
 
 
 def test_exact_denoiser_has_the_best_bound_on_average():
-    alphas = elbo.vp_alphas_cumprod(30)
+    alphas = process.vp_alphas_cumprod(30)
     blurred = GaussianMixture([1.0], [[0.01]], [0.75])
     silent = lambda x_t, t: SimpleNamespace(sample=torch.zeros_like(x_t))  # noqa: E731
     best = average_gap(ExactDenoiser(WORLD, alphas), alphas)
@@ -167,7 +167,7 @@ def test_exact_denoiser_has_the_best_bound_on_average():
 
 @pytest.mark.parametrize("variance", CHOICES)
 def test_model_density_integrates_to_one_and_lies_above_the_elbo(variance):
-    alphas = elbo.vp_alphas_cumprod(20)
+    alphas = process.vp_alphas_cumprod(20)
     model = ExactDenoiser(WORLD, alphas)
     grid = torch.linspace(-6, 6, 601, dtype=torch.float64)
     density = elbo.model_density_on_grid(model, grid, alphas, variance=variance)
@@ -181,13 +181,13 @@ def test_model_density_integrates_to_one_and_lies_above_the_elbo(variance):
 
 @pytest.mark.parametrize("variance", CHOICES)
 def test_weights_turn_noise_errors_into_kl_terms(variance):
-    alphas = elbo.vp_alphas_cumprod(12)
+    alphas = process.vp_alphas_cumprod(12)
     w = elbo.eps_loss_weights(alphas, variance)
     x0 = torch.tensor([[0.7]], dtype=torch.float64)
     terms = elbo.elbo_terms(
         ExactDenoiser(WORLD, alphas), x0, alphas, variance=variance, **QUADRATURE
     )
-    sigmas2 = elbo.reverse_variances(alphas, variance)
+    sigmas2 = process.reverse_variances(alphas, variance)
     for t in range(12):
         x_t = alphas[t].sqrt() * x0 + (1 - alphas[t]).sqrt() * EPS
         error = WEIGHTS @ (EPS - WORLD.eps(x_t, alphas[t])).square()[:, 0]
@@ -195,7 +195,7 @@ def test_weights_turn_noise_errors_into_kl_terms(variance):
             constant = 0.5 * torch.log(2 * math.pi * sigmas2[0])
             found = terms.reconstruction[0]
         else:
-            ratio = elbo.posterior_variances(alphas)[t] / sigmas2[t]
+            ratio = process.posterior_variances(alphas)[t] / sigmas2[t]
             constant = 0.5 * (ratio - 1 - ratio.log())
             found = terms.kl[t - 1, 0]
         assert (w[t] * error + constant).item() == pytest.approx(found.item(), abs=1e-9)
@@ -207,17 +207,17 @@ def test_quadrature_gives_the_moments_of_the_normal():
         assert found == pytest.approx(moment, abs=1e-8)
 
 
-ALPHAS = elbo.vp_alphas_cumprod(5)
+ALPHAS = process.vp_alphas_cumprod(5)
 MODEL = ExactDenoiser(WORLD, ALPHAS)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: elbo.vp_alphas_cumprod(0), "num_train_timesteps=0"),
-        (lambda: elbo.vp_alphas_cumprod(5, b_min=0.0), r"b_min=0\.0"),
-        (lambda: elbo.vp_alphas_cumprod(5, b_min=3.0, b_max=2.0), r"b_max=2\.0"),
-        (lambda: elbo.reverse_variances(ALPHAS, "small"), "variance='small'"),
+        (lambda: process.vp_alphas_cumprod(0), "num_train_timesteps=0"),
+        (lambda: process.vp_alphas_cumprod(5, b_min=0.0), r"b_min=0\.0"),
+        (lambda: process.vp_alphas_cumprod(5, b_min=3.0, b_max=2.0), r"b_max=2\.0"),
+        (lambda: process.reverse_variances(ALPHAS, "small"), "variance='small'"),
         (lambda: elbo.normal_quadrature(1), "nodes=1"),
         (
             lambda: elbo.elbo_terms(MODEL, X, ALPHAS, eps=torch.zeros(3, 2)),

@@ -10,25 +10,23 @@ import numpy as np
 import pytest
 import torch
 
+from pudm_lib.book.fresh import code_hash
 from pudm_lib.data.splits import make_split
 from pudm_lib.experiments import keys
 from pudm_lib.experiments import settings as experiment_settings
-from pudm_lib.experiments.keys import code_hash, result_key, training_key
+from pudm_lib.experiments.keys import result_key, training_key
+from pudm_lib.experiments.many import run_many, side_by_side
 from pudm_lib.experiments.one import (
     asked_conditions,
     draw,
-    experiment,
     folder,
     is_done,
     load_model,
     run,
-    run_many,
 )
-from pudm_lib.experiments.parallel import side_by_side
-from pudm_lib.experiments.presets import PRESETS
-from pudm_lib.experiments.settings import BETA_MULTIPLE
+from pudm_lib.experiments.settings import BETA_MULTIPLE, PRESETS, experiment
 from pudm_lib.machine.store import CheckpointError, load_tensors
-from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.measures.judge import load_judge
 from pudm_lib.prior.estimate import Estimate, estimate_beta
 from pudm_lib.steering.guidance import Guided
 
@@ -43,7 +41,7 @@ def runs(tmp_path_factory):
 
 
 def test_the_judge_of_digits_is_as_good_as_asked(runs):
-    judge = load_evaluator(experiment("laptop").data)
+    judge = load_judge(experiment("laptop").data)
     assert judge.accuracy >= 0.985
     assert judge.num_test == 576
 
@@ -67,7 +65,7 @@ def test_a_second_run_reads_what_the_first_one_made(runs):
 def test_side_by_side_gives_what_one_by_one_gives(runs, tmp_path, monkeypatch):
     several = [experiment("ci", seed=s) for s in (4, 5)]
     together = run_many(several, workers=2)
-    shutil.copytree(runs / "evaluators", tmp_path / "evaluators")
+    shutil.copytree(runs / "judges", tmp_path / "judges")
     monkeypatch.setenv("PUDM_RUNS", str(tmp_path))
     alone = [run(e) for e in several]
     for a, b in zip(together, alone, strict=True):

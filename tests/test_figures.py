@@ -12,7 +12,7 @@ from PIL import Image
 
 from pudm_lib.book import claims
 from pudm_lib.book import page as figures
-from pudm_lib.experiments.presets import PRESETS
+from pudm_lib.experiments.settings import PRESETS
 from pudm_lib.machine import paths
 
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from pudm_lib.experiments.one import experiment, folder
+from pudm_lib.experiments.one import folder
+from pudm_lib.experiments.settings import experiment
 
 GRID = {
     "preset": "ci",

@@ -8,7 +8,7 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import nn
 
-from pudm_lib.data.splits import to_model_range
+from pudm_lib.data.pixels import to_model_range
 from pudm_lib.diffusion import mixtures as toys
 from pudm_lib.diffusion.networks import make_unet, null_class
 from pudm_lib.diffusion.process import (
@@ -18,10 +18,13 @@ from pudm_lib.diffusion.process import (
     x0_from_eps,
 )
 from pudm_lib.diffusion.sampling import SamplingSettings, sample
+from pudm_lib.steering import safe_denoiser
 from pudm_lib.steering.guidance import Guided
-from pudm_lib.steering.safe_denoiser import PosteriorOdds, SafeDenoiser
+from pudm_lib.steering.safe_denoiser import SafeDenoiser
+from pudm_lib.steering.weights import PosteriorOdds
 from pudm_lib.training.batches import NOISE, TrainingImages, batch_order
-from pudm_lib.training.loop import TrainingSettings, train
+from pudm_lib.training.loop import train
+from pudm_lib.training.settings import TrainingSettings
 
 ALPHAS = alphas_cumprod_of(linear_betas())
 SHORT = TrainingSettings(
@@ -237,8 +240,8 @@ class ExactGiven:
 
 def exact_hook(p_safe, p_unsafe):
     p_data = toys.pu_mixture(p_safe, p_unsafe, 0.3)
-    odds = PosteriorOdds(0.3, toys.ExactPosterior(p_data, ALPHAS))
-    unsafe = toys.ExactPosterior(p_unsafe, ALPHAS)
+    odds = PosteriorOdds(0.3, safe_denoiser.ExactPosterior(p_data, ALPHAS))
+    unsafe = safe_denoiser.ExactPosterior(p_unsafe, ALPHAS)
     return SafeDenoiser(unsafe, odds, cap=1e9, clip=None)
 
 

@@ -9,16 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import linalg, stats
 
+from pudm_lib.data.pixels import pixel_features
+from pudm_lib.measures.intervals import paired_t_test, pooled_rate, student_interval
 from pudm_lib.measures.numbers import (
     copies_share,
     corrected_rate,
     frechet_distance,
     kernel_distance,
     matched_distance,
-    mean_interval,
-    paired_t_test,
-    pixel_features,
-    pooled_rate,
     wilson_interval,
 )
 
@@ -121,10 +119,10 @@ def test_statistics_over_seeds_equal_scipys():
     assert p == pytest.approx(stats.ttest_rel(a, b).pvalue)
     assert difference == pytest.approx(0.07)
     assert low < difference < high
-    mean, (low, high) = mean_interval(a)
+    mean, (low, high) = student_interval(a)
     expected = stats.t.interval(0.95, 2, loc=mean, scale=stats.sem(a))
     assert (low, high) == pytest.approx(expected)
-    assert math.isnan(mean_interval([0.9])[1][0])
+    assert math.isnan(student_interval([0.9])[1][0])
     with pytest.raises(ValueError, match="same number of seeds"):
         paired_t_test([0.9, 0.8], [0.7])
 

@@ -14,7 +14,8 @@ from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.diffusion.pretrained import PretrainedError, load_pretrained
 from pudm_lib.experiments import one as experiments
 from pudm_lib.experiments.keys import training_key
-from pudm_lib.experiments.one import experiment, run
+from pudm_lib.experiments.one import run
+from pudm_lib.experiments.settings import experiment
 
 
 def saved(folder, *, channels=1, **schedule):
@@ -52,7 +53,7 @@ def test_the_weights_are_those_saved(tmp_path, layout):
 
 def test_an_experiment_starts_from_them(tmp_path, monkeypatch):
     monkeypatch.setenv("PUDM_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(experiments, "load_evaluator", QuickJudge)
+    monkeypatch.setattr(experiments, "load_judge", QuickJudge)
     weights = saved(tmp_path / "model")
     e = experiment(
         "ci", pretrained=str(tmp_path / "model"), steps=1, learning_rate=1e-9

@@ -19,9 +19,8 @@ from pudm_lib.prior import scores as prior_scores
 from pudm_lib.prior.estimate import estimate_beta, estimate_from_scores
 from pudm_lib.prior.estimators import ESTIMATORS
 from pudm_lib.prior.scores import out_of_fold_scores, selection_p_value
-from pudm_lib.studies import beta_draws as prior_draws
-from pudm_lib.studies.beta_draws import draw, measure_draw
-from pudm_lib.studies.beta_estimates import study
+from pudm_lib.studies import beta_estimates
+from pudm_lib.studies.beta_estimates import draw_split, measure_draw, measure_estimates
 
 SHIFT = 2.0  # of N(SHIFT, 1) for S from N(-SHIFT, 1) for the normal images
 
@@ -196,7 +195,7 @@ def test_bad_scores(method, scores_u, scores_s, message):
 def digits_with(share, seed):
     """U of digits with 20 % odd ones and an S of 150, of which `share` are 1s and 7s
     (None: as they come)."""
-    data = replace(draw("digits", 0.2, 150, seed).data, num_sensitive=490)
+    data = replace(draw_split("digits", 0.2, 150, seed).data, num_sensitive=490)
     split = make_split(data, seed)
     digit = np.asarray(open_dataset("digits").labels["train"])
     ones_and_sevens = np.isin(digit[split.indices["sensitive"]], [1, 7])
@@ -259,14 +258,14 @@ def test_the_same_seed_gives_the_same_estimate():
 def small_study(monkeypatch, tmp_path):
     monkeypatch.setenv("PUDM_RUNS", str(tmp_path))
     sizes = {"num_unlabeled": 100, "sizes": (20,), "resolution": 0}
-    monkeypatch.setitem(prior_draws.STUDIES, "digits", sizes)
-    monkeypatch.setattr(prior_draws, "REPLICATES", 10)
-    monkeypatch.setattr(prior_draws, "FEW_REPLICATES", {})
+    monkeypatch.setitem(beta_estimates.STUDIED, "digits", sizes)
+    monkeypatch.setattr(beta_estimates, "REPLICATES", 10)
+    monkeypatch.setattr(beta_estimates, "FEW_REPLICATES", {})
     return {"betas": (0.1, 0.4), "draws": (100, 101), "workers": 1}
 
 
 def test_a_study_sums_up_its_draws_and_reads_them_again(small_study, monkeypatch):
-    found = study("digits", **small_study)
+    found = measure_estimates("digits", **small_study)
     cell = found["table"]["dedpul"]["20"]["0.4"]
     value, low, high = np.array(cell["estimates"]).T
     assert cell["truth"] == pytest.approx(0.4) and len(value) == 2
@@ -282,23 +281,23 @@ def test_a_study_sums_up_its_draws_and_reads_them_again(small_study, monkeypatch
     def refuse(*_, **__):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(prior_draws, "out_of_fold_scores", refuse)
-    assert study("digits", **small_study) == found
+    monkeypatch.setattr(beta_estimates, "out_of_fold_scores", refuse)
+    assert measure_estimates("digits", **small_study) == found
 
 
 def test_an_interrupted_study_keeps_the_draws_that_are_done(small_study, monkeypatch):
-    done = measure_draw(draw("digits", 0.1, 20, 100))
-    score = prior_draws.out_of_fold_scores
+    done = measure_draw(draw_split("digits", 0.1, 20, 100))
+    score = beta_estimates.out_of_fold_scores
 
     def interrupt(*_, seed):
         if seed == 101:
             raise KeyboardInterrupt
         return score(*_, seed=seed)
 
-    monkeypatch.setattr(prior_draws, "out_of_fold_scores", interrupt)
+    monkeypatch.setattr(beta_estimates, "out_of_fold_scores", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        study("digits", **small_study)
-    first = study("digits", **small_study | {"draws": (100,)})
+        measure_estimates("digits", **small_study)
+    first = measure_estimates("digits", **small_study | {"draws": (100,)})
     cell = first["table"]["dedpul"]["20"]["0.1"]
     assert cell["estimates"] == [done["estimates"]["dedpul"][:3]]
 
@@ -312,4 +311,4 @@ def test_an_interrupted_study_keeps_the_draws_that_are_done(small_study, monkeyp
 )
 def test_a_study_refuses_what_it_cannot_do(arguments, message):
     with pytest.raises(ValueError, match=message):
-        study(**arguments)
+        measure_estimates(**arguments)

@@ -14,8 +14,8 @@ from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.experiments import one as experiments
 from pudm_lib.experiments.keys import training_key
 from pudm_lib.machine.store import load_tensors
-from pudm_lib.training.batches import batch_pieces
-from pudm_lib.training.loop import TrainingImages, train
+from pudm_lib.training.batches import TrainingImages, batch_pieces
+from pudm_lib.training.loop import train
 from pudm_lib.training.losses import METHODS
 
 
@@ -108,7 +108,7 @@ def test_two_processes_run_one_experiment(together, tmp_path, monkeypatch):
     made = sorted((together / "runs").rglob("*.safetensors"))
     assert len(made) == 2, "the weights and one result"
     monkeypatch.setenv("PUDM_RUNS", str(tmp_path))
-    monkeypatch.setattr(experiments, "load_evaluator", QuickJudge)
+    monkeypatch.setattr(experiments, "load_judge", QuickJudge)
     alone = experiments.run(experiments.experiment("ci", device="cpu"))
     # Twenty steps of Adam amplify rounding, which in one step is below 1e-5.
     torch.testing.assert_close(

@@ -15,6 +15,7 @@ from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas, random_g
 from pudm_lib.diffusion.sampling import SamplingSettings, sample
 from pudm_lib.prior.two_sample import energy_test
 from pudm_lib.steering import references as reference_denoiser
+from pudm_lib.steering import safe_denoiser
 from pudm_lib.steering.references import (
     ReferenceDenoiser,
     kernel_posterior,
@@ -22,13 +23,11 @@ from pudm_lib.steering.references import (
     random_projection,
     reference_level,
 )
-from pudm_lib.steering.safe_denoiser import (
-    TRACED,
+from pudm_lib.steering.safe_denoiser import TRACED, SafeDenoiser, by_time
+from pudm_lib.steering.weights import (
     ConstantWeight,
     KernelWeight,
     PosteriorOdds,
-    SafeDenoiser,
-    by_time,
     log_odds,
 )
 
@@ -59,8 +58,8 @@ def exact_hook(world, **options):
         p_safe,
         p_data,
         SafeDenoiser(
-            toys.ExactPosterior(p_unsafe, ALPHAS),
-            PosteriorOdds(BETA, toys.ExactPosterior(p_data, ALPHAS)),
+            safe_denoiser.ExactPosterior(p_unsafe, ALPHAS),
+            PosteriorOdds(BETA, safe_denoiser.ExactPosterior(p_data, ALPHAS)),
             **options,
         ),
     )
@@ -106,7 +105,7 @@ def test_references_are_a_mixture_of_gaussians(t, width):
     mixture = toys.GaussianMixture([1.0] * 12, references, variances)
     x_t = a.sqrt() * references[:6] + (1 - a).sqrt() * gaussian(6, 2, seed=1)
     found = ReferenceDenoiser(references, width=width, clip=None)(x_t, t)
-    exact = toys.ExactPosterior(mixture, ALPHAS)(x_t, t)
+    exact = safe_denoiser.ExactPosterior(mixture, ALPHAS)(x_t, t)
     assert torch.allclose(found.mean, exact.mean, atol=1e-6)
     # Its density has the factor of its own, larger variance: log(1 + alpha^2 h^2 / s^2)
     factor = 2 / 2 * torch.log1p(a * width**2 / (1 - a))

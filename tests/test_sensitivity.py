@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pudm_lib.data import pixels
 from pudm_lib.measures.numbers import wilson_interval
 from pudm_lib.studies import rates_over_beta as sensitivity
 
@@ -70,16 +71,16 @@ def test_a_sheet_gives_the_samples_back(channels):
     generator = torch.Generator().manual_seed(0)
     size = (3, 5, channels, 4, 6)
     samples = torch.randint(256, size, dtype=torch.uint8, generator=generator)
-    png = sensitivity.to_png(samples)
+    png = pixels.to_png(samples)
     picture = np.asarray(Image.open(io.BytesIO(png)))
     assert picture.shape[:2] == (3 * 4, 5 * 6)
     # Row of the picture: point; column: sample.
     wanted = samples[1, 2].permute(1, 2, 0).squeeze(-1).numpy()
     assert np.array_equal(picture[4:8, 12:18], wanted)
-    assert torch.equal(sensitivity.from_png(png, points=3, images=5), samples)
+    assert torch.equal(pixels.from_png(png, points=3, images=5), samples)
 
 
 def test_a_sheet_of_another_grid_is_refused():
-    png = sensitivity.to_png(torch.zeros(3, 5, 1, 4, 4, dtype=torch.uint8))
+    png = pixels.to_png(torch.zeros(3, 5, 1, 4, 4, dtype=torch.uint8))
     with pytest.raises(ValueError, match="12 x 20 pixels does not hold 5 rows of 5"):
-        sensitivity.from_png(png, points=5, images=5)
+        pixels.from_png(png, points=5, images=5)

@@ -16,7 +16,8 @@ from pudm_lib.steering.baselines import (
     train_pu_classifier,
 )
 from pudm_lib.steering.references import ReferenceDenoiser
-from pudm_lib.steering.safe_denoiser import ConstantWeight, SafeDenoiser
+from pudm_lib.steering.safe_denoiser import SafeDenoiser
+from pudm_lib.steering.weights import ConstantWeight
 
 ALPHAS = alphas_cumprod_of(linear_betas())
 

@@ -5,10 +5,13 @@ import torch
 
 from pudm_lib.data.splits import PUSplit, make_split
 from pudm_lib.diffusion.process import random_generator
-from pudm_lib.experiments.one import experiment, load_model, run
-from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.experiments.one import load_model, run
+from pudm_lib.experiments.settings import experiment
+from pudm_lib.measures.judge import load_judge
+from pudm_lib.measures.numbers import measure
+from pudm_lib.steering.safe_denoiser import odds_hook
 from pudm_lib.studies import steered_sets as steering_study
-from pudm_lib.studies.steered_sets import SHOWN, measure, odds_hook, separation, steered
+from pudm_lib.studies.steered_sets import SHOWN, separation, steered
 
 ODDS = {"share": 0.4, "width": 1.0, "window": [0, 480], "cap": 4.0}
 
@@ -90,10 +93,10 @@ def test_separation_keeps_what_it_compares_out_of_the_references():
 def test_jobs_keep_their_order_and_their_noise(runs):
     splits = {r.seed: make_split(r.data, r.seed) for r in runs}
     models = [load_model(r) for r in runs]
-    evaluator = load_evaluator(runs[0].data)
+    judge = load_judge(runs[0].data)
     jobs = list(zip(runs, models, [None, None], strict=True))
     for (images, numbers, sensitive), plain in zip(
-        steered(jobs, splits, evaluator), map(run, runs), strict=True
+        steered(jobs, splits, judge), map(run, runs), strict=True
     ):
         assert torch.equal(images, plain.samples)
         assert torch.equal(sensitive, plain.sensitive)

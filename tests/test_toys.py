@@ -1,4 +1,4 @@
-"""pudm_lib.diffusion.mixtures against SciPy, numerical integration and automatic differentiation."""
+"""Mixtures against SciPy, numerical integration and automatic differentiation."""
 
 import doctest
 

@@ -14,14 +14,10 @@ from pudm_lib.diffusion.networks import MLPDenoiser, make_unet
 from pudm_lib.diffusion.process import random_generator
 from pudm_lib.machine.store import CheckpointError, load_tensors, save_tensors
 from pudm_lib.training.augment import affine
-from pudm_lib.training.batches import Shuffled, batch_order
-from pudm_lib.training.loop import (
-    HISTORY,
-    TrainingError,
-    TrainingImages,
-    TrainingSettings,
-    train,
-)
+from pudm_lib.training.batches import Shuffled, TrainingImages, batch_order
+from pudm_lib.training.loop import TrainingError, train
+from pudm_lib.training.settings import TrainingSettings
+from pudm_lib.training.state import HISTORY
 
 SHORT = TrainingSettings(
     steps=24,

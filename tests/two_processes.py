@@ -12,10 +12,13 @@ import torch
 from accelerate import PartialState
 
 from pudm_lib.diffusion.networks import MLPDenoiser
+from pudm_lib.experiments import many
 from pudm_lib.experiments import one as experiments
 from pudm_lib.machine.store import load_tensors, save_tensors
-from pudm_lib.training.loop import TrainingImages, TrainingSettings, train
+from pudm_lib.training.batches import TrainingImages
+from pudm_lib.training.loop import train
 from pudm_lib.training.losses import METHODS
+from pudm_lib.training.settings import TrainingSettings
 
 # With the first beta the negative risk is above, with the second below zero.
 CASES = [(method, beta) for method in METHODS for beta in (0.9, 0.97)]
@@ -71,7 +74,7 @@ if __name__ == "__main__":
         state = PartialState()
         name = f"{method}-{beta}-end-{state.process_index}.safetensors"
         save_tensors(folder / name, end, {"processes": state.num_processes})
-    experiments.load_evaluator = QuickJudge
-    result = experiments.run_many([experiments.experiment("ci", device="cpu")])[0]
+    experiments.load_judge = QuickJudge
+    result = many.run_many([experiments.experiment("ci", device="cpu")])[0]
     name = f"experiment-{state.process_index}.safetensors"
     save_tensors(folder / name, {**result.history, "samples": result.samples}, {})

@@ -1,0 +1,30 @@
+"""Figures with their numbers, and chapters without a reader."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules="chapters claims committed data_sets doctor fresh page runner style".split(),
+    submod_attrs={
+        "chapters": """
+            Chapter check_settings notebooks_folder parse_setting read_chapter
+            settings_of solutions
+        """.split(),
+        "claims": """
+            all_hold as_lines as_markdown as_text check failed predict read_claims
+            read_records write_into
+        """.split(),
+        "committed": "committed_folder study study_of_set".split(),
+        "data_sets": "fetch_set found_sets show_split".split(),
+        "doctor": "machine packages report seconds_a_model".split(),
+        "fresh": """
+            check_publishable code_hash fingerprint is_up_to_date keep publish
+        """.split(),
+        "page": "Page plain".split(),
+        "runner": "ChapterRun nbval_copies run_book".split(),
+        "style": """
+            METHOD_COLOURS METHOD_LABELS error_bars image_sheet new_figure
+            use_book_style
+        """.split(),
+    },
+)

@@ -1,18 +1,139 @@
-"""The claims of a set of figures as tables: for the console and for README.md.
+"""What the figures claim: checks and predictions, how they are judged, and the tables of
+them for the console and for README.md.
 
-Each claim was judged when its figure was made (pudm_lib.book.page.claim); here nothing is
-computed anew.
+A *check* is mathematics, or a bound that was set by what had been seen: it must hold, or
+the book is broken. A *prediction* is a sentence about the world, ours or a paper's, that
+was written down before its seeds were run. It is judged on its interval, never stops a
+build, and keeps its owner and its bound whatever comes out.
 """
 
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pudm_lib.book.page import read_records
 from pudm_lib.machine.paths import write_atomically
+
+SOURCES = ("ours", "paper")
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 # The chapter whose claims README shows at once; those of the others can be unfolded.
 MAIN = "05"
+
+
+def check(text: str, value: float, **bounds: float) -> dict:
+    """A sentence that must hold. Whether it does is computed here, never given.
+
+    Args:
+        text: the sentence.
+        value: the measured number.
+        bounds: at_least, at_most, or both; `interval`, (low, high) of the value, is
+            shown and not judged.
+
+    Raises:
+        ValueError: no bound.
+    """
+    made = _claim("check", "ours", text, value, **bounds)
+    # NaN compares false, so what was not measured does not hold.
+    made["verdict"] = "holds" if _inside(made["value"], made["bound"]) else "FAILS"
+    return made
+
+
+def predict(text: str, value: float, *, source: str = "ours", **bounds) -> dict:
+    """A sentence written down before its seeds were run.
+
+    *confirmed* if the whole interval satisfies the bound, *refuted* if no part of it
+    does, *undecided* if it straddles the bound or there is no interval. With both
+    bounds, "differs by at most", only an interval inside them is confirmed.
+
+    Args:
+        source: whose it is: "ours" or "paper".
+        bounds: at_least, at_most; `interval`, (low, high) of the value.
+
+    Raises:
+        ValueError: no bound, or an unknown source.
+    """
+    made = _claim("prediction", source, text, value, **bounds)
+    interval, bound = made["interval"], made["bound"]
+    if interval is None or any(map(math.isnan, interval)):
+        made["verdict"] = "undecided"
+    elif all(_inside(end, bound) for end in interval):
+        made["verdict"] = "confirmed"
+    else:
+        low, high = interval
+        beyond = high < bound.get("at_least", -math.inf)
+        beyond |= low > bound.get("at_most", math.inf)
+        made["verdict"] = "refuted" if beyond else "undecided"
+    return made
+
+
+def _claim(
+    kind, source, text, value, *, at_least=None, at_most=None, interval=None
+) -> dict:
+    if at_least is None and at_most is None:
+        raise ValueError(f"claim {text!r} has no bound: give at_least or at_most")
+    if source not in SOURCES:
+        raise ValueError(f"source={source!r}, must be one of {', '.join(SOURCES)}")
+    bound = {"at_least": at_least, "at_most": at_most}
+    return {
+        "claim": text,
+        "kind": kind,
+        "source": source,
+        "value": float(value),
+        "interval": None if interval is None else [float(end) for end in interval],
+        "bound": {name: float(end) for name, end in bound.items() if end is not None},
+    }
+
+
+def _inside(value: float, bound: Mapping[str, float]) -> bool:
+    low, high = bound.get("at_least", -math.inf), bound.get("at_most", math.inf)
+    return low <= value <= high
+
+
+def read_records(folder: Path) -> list[dict]:
+    """All figure records under a folder, by path.
+
+    Raises:
+        ValueError: a record that is not JSON or lacks a part; names the file.
+    """
+    records = []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            record = json.loads(path.read_text())
+            record["figure"], record["preset"], record["claims"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a figure record: {error!r}") from error
+        records.append(record)
+    return records
+
+
+def failed(claims: Sequence[Mapping]) -> list[str]:
+    """A line for each check that does not hold."""
+    return [
+        f"{c['claim']}: {_value(c)}, bound {_bound(c)}"
+        for c in claims
+        if c["verdict"] == "FAILS"
+    ]
+
+
+def as_lines(claims: Sequence[Mapping]) -> list[str]:
+    """A line for each claim."""
+    return [
+        f"  {c['verdict']:<10} {c['source']:<5} {c['claim']}: {_value(c)}, {_bound(c)}"
+        for c in claims
+    ]
+
+
+def as_text(records: Sequence[Mapping]) -> str:
+    """One line a claim under the name of its figure, and how many have which verdict."""
+    lines = []
+    for record in records:
+        lines += ["", f"{record['preset']} / {record['figure']}"]
+        lines += as_lines(record["claims"])
+    verdicts = [c["verdict"] for _, _, c in _each(records)]
+    counts = [f"{verdicts.count(v)} {v}" for v in sorted(set(verdicts))]
+    lines += ["", f"{len(verdicts)} claims: {', '.join(counts)}"]
+    return "\n".join(lines).lstrip("\n")
 
 
 def read_claims(folder: Path, preset: str | None = None) -> list[dict]:
@@ -21,50 +142,19 @@ def read_claims(folder: Path, preset: str | None = None) -> list[dict]:
     Raises:
         ValueError: there are none.
     """
-    records = [
-        record
-        for record in read_records(folder)
-        if record["claims"] and preset in (None, record["preset"])
-    ]
-    if not records:
+    records = read_records(folder)
+    found = [r for r in records if r["claims"] and preset in (None, r["preset"])]
+    if not found:
         of_preset = f" of preset {preset!r}" if preset else ""
         raise ValueError(
             f"no figures with claims{of_preset} in {folder}; `make book` makes them"
         )
-    return records
-
-
-def verdict(claim: Mapping, preset: str) -> str:
-    """ "holds", "FAILS" (ours), "differs" (a paper's: a finding) or, for preset "ci",
-    "not judged"."""
-    if preset == "ci":
-        return "not judged"
-    if claim["holds"]:
-        return "holds"
-    return "FAILS" if claim["source"] == "ours" else "differs"
+    return found
 
 
 def all_hold(records: Sequence[Mapping]) -> bool:
-    return not any(verdict(c, preset) == "FAILS" for preset, _, c in _each(records))
-
-
-def as_text(records: Sequence[Mapping]) -> str:
-    """One line a claim under the name of its figure."""
-    lines, heading = [], None
-    for preset, figure, c in _each(records):
-        if (preset, figure) != heading:
-            heading = (preset, figure)
-            lines += ["", f"{preset} / {figure}"]
-        measured = f"{_value(c)}, {_bound(c)}"
-        lines.append(
-            f"  {verdict(c, preset):<10} {c['source']:<5} {c['claim']}: {measured}"
-        )
-    verdicts = [verdict(c, preset) for preset, _, c in _each(records)]
-    counts = [f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)]
-    lines += ["", f"{len(verdicts)} claims: {', '.join(counts)}"]
-    if "differs" in verdicts:
-        lines.append("differs: a paper's claim that is not met here; see its chapter")
-    return "\n".join(lines).lstrip("\n")
+    """No check fails; a prediction that is refuted is a finding."""
+    return not any(failed(record["claims"]) for record in records)
 
 
 def as_markdown(records: Sequence[Mapping]) -> str:
@@ -85,20 +175,13 @@ def as_markdown(records: Sequence[Mapping]) -> str:
 
 def _table(records: Sequence[Mapping]) -> list[str]:
     lines = [
-        "| preset | figure | claim | source | measured | bound | |",
-        "|---|---|---|---|---|---|---|",
+        "| preset | figure | claim | kind | source | measured | bound | |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for preset, figure, c in _each(records):
-        cells = (
-            preset,
-            figure,
-            c["claim"].replace("|", "\\|"),
-            c["source"],
-            _value(c),
-            _bound(c),
-            verdict(c, preset),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
+        text = c["claim"].replace("|", "\\|")
+        cells = (preset, figure, text, c["kind"], c["source"], _value(c), _bound(c))
+        lines.append(f"| {' | '.join(cells)} | {c['verdict']} |")
     return lines
 
 
@@ -128,7 +211,7 @@ def _value(c: Mapping) -> str:
 
 
 def _number(value: float | None) -> str:
-    """JSON has no NaN, so figures.plain writes null for it."""
+    """JSON has no NaN, so `page.plain` writes null for it."""
     return "not a number" if value is None else f"{value:.4g}"
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pudm_lib.data.datasets import open_dataset
-from pudm_lib.data.sources import DataError
+from pudm_lib.data.pixels import DataError
 from pudm_lib.machine.paths import curated_figures_root
 
-STUDIES = ("committed", "measured")
+WHERE_FROM = ("committed", "measured")
 
 
 def study(
@@ -37,8 +37,8 @@ def study(
         ValueError: another word for `studies`, no committed record, or one that was
             made for other settings.
     """
-    if studies not in STUDIES:
-        raise ValueError(f"studies={studies!r}, must be one of {', '.join(STUDIES)}")
+    if studies not in WHERE_FROM:
+        raise ValueError(f"studies={studies!r}, must be one of {', '.join(WHERE_FROM)}")
     if studies == "measured":
         return measure(), None
     path = committed_folder(preset) / f"{name}.json"

@@ -10,17 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from pudm_lib.data.datasets import NAMES, open_dataset
-from pudm_lib.data.sources import DataError
+from pudm_lib.book.data_sets import found_sets
 from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.diffusion.sampling import SamplingSettings, sample
-from pudm_lib.experiments.one import Experiment, experiment
-from pudm_lib.experiments.presets import PRESETS
+from pudm_lib.experiments.settings import PRESETS, Experiment, experiment
 from pudm_lib.machine.compiling import compiled
 from pudm_lib.machine.devices import available_cores, resolve_device
-from pudm_lib.machine.messages import one_line
-from pudm_lib.machine.paths import data_root, runs_root
-from pudm_lib.training.loop import TrainingImages, train
+from pudm_lib.machine.paths import runs_root
+from pudm_lib.training.batches import TrainingImages
+from pudm_lib.training.loop import train
 
 PACKAGES = ("torch", "torchvision", "diffusers", "accelerate", "papermill", "jupytext")
 # Widgets need the three in step: the Lab extension of one version draws the controls
@@ -45,7 +43,7 @@ def report() -> Iterator[str]:
     yield ""
     yield from packages()
     yield ""
-    yield from data_sets()
+    yield from found_sets()
     yield ""
     yield from _kept_runs()
     yield ""
@@ -86,24 +84,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def data_sets() -> Iterator[str]:
-    """Which of the sets known by name are found, and where it was looked."""
-    yield f"data sets, looked for in {data_root()} (set by PUDM_DATA):"
-    for name in NAMES:
-        try:
-            source = open_dataset(name)
-        except DataError as error:
-            reason = one_line(error.__cause__)
-            what = "not found" if "not found" in reason else f"unreadable ({reason})"
-            yield f"  {name:<8} {what}; `python -m pudm_lib data fetch {name}`"
-        else:
-            counts = " + ".join(
-                f"{len(y):,} {part}" for part, y in source.labels.items()
-            )
-            where = " (inside scikit-learn)" if name == "digits" else ""
-            yield f"  {name:<8} {counts} images{where}"
 
 
 def _kept_runs() -> Iterator[str]:

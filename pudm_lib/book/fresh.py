@@ -1,17 +1,30 @@
 """Which chapters need no second run: what they are made of has not changed, and what
 they made is still there. As `make` does it, by content and not by time."""
 
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pudm_lib.book.chapters import Chapter
+from pudm_lib.book.chapters import Chapter, chapters
+from pudm_lib.book.claims import read_records
 from pudm_lib.book.committed import committed_folder
-from pudm_lib.experiments.keys import code_hash, data_stamp
+from pudm_lib.data.datasets import data_stamp
 from pudm_lib.machine import paths
 from pudm_lib.machine.devices import versions
+
+
+@functools.cache
+def code_hash() -> str:
+    """Of all of the library's files. Read once: code that is edited while a run goes on
+    belongs to the next process."""
+    package = Path(__file__).parents[1]
+    files = sorted(package.rglob("*.py"))
+    parts = [(str(f.relative_to(package)), f.read_text()) for f in files]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def fingerprint(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
@@ -19,12 +32,11 @@ def fingerprint(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
     committed figures that the chapter reads, and the versions that numbers depend on.
     """
     dataset = str(parameters.get("dataset", chapter.parameters.get("dataset", "")))
-    modules = tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py")))
     studies = parameters.get("studies", chapter.parameters.get("studies"))
     parts = {
         "cells": [cell.source for cell in chapter.notebook.cells],
         "parameters": dict(parameters),
-        "code": code_hash(modules),
+        "code": code_hash(),
         "data": [str(paths.data_root()), data_stamp(dataset) if dataset else {}],
         "committed": {},
         "versions": versions(),
@@ -65,3 +77,46 @@ def _state(chapter: Chapter, parameters: Mapping) -> dict:
 
 def _record(executed: Path) -> Path:
     return executed.with_suffix(".made.json")
+
+
+def check_publishable(preset: str) -> None:
+    if preset == "ci":
+        raise ValueError(
+            'figures of preset "ci" are not published: it is too short to show anything'
+        )
+
+
+def publish(preset: str, names: Sequence[str]) -> Path:
+    """Replace the curated figures of the chapters `names` with those of the run just
+    made; those of other chapters stay, those of chapters that are gone go.
+
+    Raises:
+        ValueError: preset "ci", no figures, or figures made under another preset.
+    """
+    check_publishable(preset)
+    made, curated = paths.figures_root() / preset, paths.curated_figures_root() / preset
+    records = read_records(made)
+    if not records:
+        raise ValueError(f"no figures in {made}: nothing to publish")
+    for record in records:
+        if record["preset"] != preset:
+            raise ValueError(
+                f"{record['figure']} in {made} was made under preset "
+                f"{record['preset']!r}, must be {preset!r}"
+            )
+    run = {name[:2] for name in names}
+    others = {c.name[:2] for c in chapters()} - run
+    new, old = (curated.with_name(f".{preset}.{word}") for word in ("new", "old"))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for source, kept in ((curated, others), (made, run)):
+        for file in source.glob("*.*"):
+            if file.name[:2] in kept and file.suffix in (".png", ".json"):
+                shutil.copyfile(file, new / file.name)
+    # Two renames: whoever looks meanwhile sees the old set, or for an instant none.
+    shutil.rmtree(old, ignore_errors=True)
+    if curated.exists():
+        curated.rename(old)
+    new.rename(curated)
+    shutil.rmtree(old, ignore_errors=True)
+    return curated

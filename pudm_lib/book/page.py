@@ -1,90 +1,199 @@
-"""Figures with the numbers they show and the claims they support, as PNG + JSON.
+"""A chapter's figures: one call draws, saves, shows and closes each of them.
 
-A chapter calls `show_figure` once per figure: it saves NN_name.png and NN_name.json
-under figures_root()/<preset>/ and displays the picture with its alternative text. The
-JSON is what README's table, `python -m pudm_lib claims` and the tests read; nobody
-types a result twice.
+    page = Page("02_train_a_denoiser", globals())
+
+    with page.figure("02_loop", figsize=(7, 2.8)) as (fig, ax):
+        ax.plot(losses)
+        fig.numbers(ell=losses)
+        fig.check("the error ends below half of D", last / D, at_most=0.5)
+        fig.alt("Line plot of the error, which falls.")
+
+    page.verdict()
+
+Inside the block all is plain matplotlib. On leaving it, NN_name.png and NN_name.json are
+written under figures_root()/<preset>/ and the picture is displayed, once, with its
+alternative text. The JSON is what README's table, `python -m pudm_lib claims` and the
+tests read; nobody types a result twice.
 """
 
 import io
 import json
 import math
-import platform
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from pudm_lib.machine.devices import resolve_device, versions
+from pudm_lib.book.chapters import notebooks_folder, read_chapter
+from pudm_lib.book.claims import as_lines, check, failed, predict
+from pudm_lib.book.committed import study, study_of_set
+from pudm_lib.book.style import use_book_style
+from pudm_lib.experiments.settings import check_preset
+from pudm_lib.machine.devices import environment
 from pudm_lib.machine.paths import figures_root, write_atomically
 
-SOURCES = ("ours", "paper")
+
+class PageFigure(Figure):
+    """matplotlib's figure, and what a reader and a program should know of it."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.shown: dict[str, Any] = {}
+        self.claims: list[dict] = []
+        self.words = ""
+
+    def numbers(self, **shown) -> None:
+        """What is drawn, by name."""
+        self.shown |= shown
+
+    def alt(self, words: str) -> None:
+        """What a reader who cannot see the picture should know of it."""
+        self.words = words
+
+    def check(self, text: str, value: float, **bounds) -> None:
+        """Mathematics, or a bound set by what was seen; see `claims.check`."""
+        self.claims.append(check(text, value, **bounds))
+
+    def predict(self, text: str, value: float, **bounds) -> None:
+        """A sentence written down before its seeds were run; see `claims.predict`."""
+        self.claims.append(predict(text, value, **bounds))
 
 
-def claim(
-    text: str,
-    value: float,
-    *,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    interval: Sequence[float] | None = None,
-    source: str = "ours",
-) -> dict:
-    """One checkable sentence. Whether it holds is computed here, never given.
+class Page:
+    """One run of a chapter: its parameters, its figures and what they claim.
 
     Args:
-        text: the claim in words.
-        value: the measured number.
-        at_least, at_most: the bound or bounds; at least one of them.
-        interval: (low, high) of the value; where given, the claim is still judged on
-            the value, so a claim "with an interval clear of zero" passes the
-            interval's end as its value.
-        source: "ours", or "paper" for a claim of a paper tested here.
+        chapter: the chapter's name, "NN_words".
+        names: the chapter's globals(), read at once, so make the page before any
+            parameter is changed.
+        presets: those under which the chapter's claims are judged.
 
-    Raises:
-        ValueError: no bound, or an unknown source.
+    Attributes:
+        parameters: name -> value, of all names in the parameters cell.
+        judged: whether claims are kept and asserted: each parameter has the value that
+            stands in the chapter's file, but for the preset and `studies`.
     """
-    if at_least is None and at_most is None:
-        raise ValueError(f"claim {text!r} has no bound: give at_least or at_most")
-    if source not in SOURCES:
-        raise ValueError(f"source={source!r}, must be one of {', '.join(SOURCES)}")
-    bound = {"at_least": at_least, "at_most": at_most}
-    value = float(value)
-    # NaN compares false, so an unmeasured claim does not hold.
-    holds = (at_least is None or value >= at_least) and (
-        at_most is None or value <= at_most
-    )
-    return {
-        "claim": text,
-        "source": source,
-        "value": value,
-        "interval": None if interval is None else [float(end) for end in interval],
-        "bound": {name: end for name, end in bound.items() if end is not None},
-        "holds": bool(holds) and not math.isnan(value),
-    }
 
+    def __init__(
+        self,
+        chapter: str,
+        names: Mapping[str, Any],
+        *,
+        presets: Sequence[str] = ("laptop",),
+    ):
+        defaults = read_chapter(notebooks_folder() / f"{chapter}.py").parameters
+        self.chapter, self.preset = chapter, names["preset"]
+        check_preset(self.preset)
+        self.parameters = {name: names[name] for name in defaults}
+        free = ("preset", "studies")
+        as_written = all(
+            self.parameters[n] == d for n, d in defaults.items() if n not in free
+        )
+        self.judged = as_written and self.preset in presets
+        self.claims: list[dict] = []
+        use_book_style()
 
-def assert_claims(claims: Sequence[Mapping], preset: str) -> None:
-    """Raise AssertionError naming our claims that fail. A paper's claim that fails
-    here is a finding, and preset "ci" is too short to claim anything: both pass."""
-    failed = [
-        f"{c['claim']}: {c['value']:.4g}, bound {c['bound']}"
-        for c in claims
-        if c["source"] == "ours" and not c["holds"]
-    ]
-    if failed and preset != "ci":
-        raise AssertionError("; ".join(failed))
+    def __str__(self) -> str:
+        given = ", ".join(f"{n}={v!r}" for n, v in self.parameters.items())
+        return f"{given}; claims {'judged' if self.judged else 'not judged'}"
 
+    @contextmanager
+    def figure(
+        self,
+        name: str,
+        rows: int = 1,
+        columns: int = 1,
+        *,
+        device: str = "cpu",
+        made_for: Mapping[str, Any] | None = None,
+        record: Mapping[str, Any] | None = None,
+        **options,
+    ) -> Iterator[tuple[PageFigure, Any]]:
+        """A figure and its axes: one, or a flat array of rows * columns.
 
-def environment(device: str = "cpu") -> dict[str, str]:
-    """Device and package versions: what a number may depend on, and no more."""
-    on_gpu = resolve_device(device) == "cuda"
-    name = torch.cuda.get_device_name() if on_gpu else "cpu"
-    return {"device": name, "python": platform.python_version(), **versions()}
+        Args:
+            name: "NN_words"; the name of its files.
+            device: on which the numbers were made: cpu, cuda or auto.
+            made_for: settings of the numbers besides the page's parameters.
+            record: of the committed figure that the numbers were read from, by `study`:
+                its parameters and environment are theirs.
+            options: as `plt.subplots` takes them.
+
+        Raises:
+            ValueError: no alternative text.
+            OSError: the folder cannot be written.
+        """
+        fig, axes = plt.subplots(
+            rows, columns, squeeze=False, FigureClass=PageFigure, **options
+        )
+        try:
+            yield fig, axes[0, 0] if axes.size == 1 else axes.ravel()
+            if not fig.words.strip():
+                raise ValueError(f"figure {name!r} needs an alternative text")
+            picture = io.BytesIO()
+            fig.savefig(picture, format="png", dpi=110, bbox_inches="tight")
+        finally:
+            plt.close(fig)  # or the inline backend would show it a second time
+        claims = fig.claims if self.judged else []
+        self.claims += claims
+        parameters = self.parameters | dict(made_for or {})
+        made = {
+            "figure": name,
+            "chapter": self.chapter,
+            "preset": self.preset,
+            "alt": fig.words,
+            "parameters": record["parameters"] if record else plain(parameters),
+            "environment": record["environment"] if record else environment(device),
+            "numbers": plain(fig.shown),
+            "claims": plain(claims),
+        }
+        folder = figures_root() / self.preset
+        write_atomically(folder / f"{name}.png", picture.getvalue())
+        write_atomically(folder / f"{name}.json", json.dumps(made, indent=1) + "\n")
+        display(Image(picture.getvalue(), alt=fig.words))
+
+    def study(
+        self,
+        name: str,
+        measure: Callable[[], Mapping[str, Any]],
+        *,
+        made_for: Mapping[str, Any],
+        dataset: str | None = None,
+    ) -> tuple[Mapping[str, Any], dict | None]:
+        """The numbers of a long measurement and the committed record they were read
+        from, None where the parameter `studies` has them measured now.
+
+        Args:
+            name: of the figure that shows them.
+            made_for: settings that the committed record has to agree with.
+            dataset: of a study of one given set: the same under every preset, and read
+                where the set is absent.
+        """
+        where_from = self.parameters["studies"]
+        if dataset is not None:
+            return study_of_set(
+                dataset, name, measure, studies=where_from, settings=made_for
+            )
+        return study(
+            name, measure, studies=where_from, preset=self.preset, settings=made_for
+        )
+
+    def verdict(self) -> None:
+        """Print every claim of the chapter; raise AssertionError for checks that fail.
+
+        A prediction that is refuted is a finding and raises nothing.
+        """
+        if not self.judged:
+            print("other parameters or another preset than the book's: nothing claimed")
+        for line in as_lines(self.claims):
+            print(line)
+        if broken := failed(self.claims):
+            raise AssertionError("; ".join(broken))
 
 
 def plain(value: Any) -> Any:
@@ -101,78 +210,3 @@ def plain(value: Any) -> Any:
         # Six digits are what a figure can show; JSON has no NaN or infinity.
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
-
-
-def show_figure(
-    figure: Figure,
-    name: str,
-    *,
-    alt: str,
-    chapter: str,
-    preset: str,
-    parameters: Mapping[str, Any],
-    numbers: Mapping[str, Any],
-    claims: Sequence[Mapping] = (),
-    device: str = "cpu",
-    loaded: Mapping[str, Any] | None = None,
-) -> None:
-    """Save a figure and its JSON under figures_root()/<preset>/, then display it.
-
-    Args:
-        name: "NN_words"; the file's name.
-        alt: what a reader who cannot see the picture should know of it.
-        parameters: the chapter's effective parameters.
-        numbers: what is drawn.
-        claims: made by `claim`.
-        device: on which the numbers were made: cpu, cuda or auto.
-        loaded: the record that the numbers were read from, if they were not made now
-            (see `studies.study`): its parameters and environment are theirs.
-
-    Raises:
-        ValueError: an empty alternative text.
-        OSError: the folder cannot be written.
-    """
-    if not alt.strip():
-        raise ValueError(f"figure {name!r} needs an alternative text")
-    record = {
-        "figure": name,
-        "chapter": chapter,
-        "preset": preset,
-        "alt": alt,
-        "parameters": loaded["parameters"] if loaded else plain(dict(parameters)),
-        "environment": loaded["environment"] if loaded else environment(device),
-        "numbers": plain(dict(numbers)),
-        "claims": [plain(dict(c)) for c in claims],
-    }
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, bbox_inches="tight")
-    plt.close(figure)  # or the inline backend would show it a second time
-    folder = figures_root() / preset
-    write_atomically(folder / f"{name}.png", picture.getvalue())
-    write_atomically(folder / f"{name}.json", json.dumps(record, indent=1) + "\n")
-    _display(picture.getvalue(), alt)
-
-
-def _display(png: bytes, alt: str) -> None:
-    try:
-        from IPython.display import Image, display
-    except ImportError:  # a script without Jupyter still gets the files
-        return
-    display(Image(png, alt=alt))
-
-
-def read_records(folder: Path) -> list[dict]:
-    """All figure records under a folder, by path.
-
-    Raises:
-        ValueError: a record that is not JSON or lacks a part; names the file.
-    """
-    records = []
-    for path in sorted(folder.rglob("*.json")):
-        try:
-            record = json.loads(path.read_text())
-            record["figure"], record["preset"], record["claims"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a figure record: {error!r}") from error
-        records.append(record)
-    return records

@@ -29,11 +29,10 @@ from pudm_lib.book.chapters import (
     settings_of,
     solutions,
 )
-from pudm_lib.book.fresh import is_up_to_date, keep
-from pudm_lib.book.publish import check_publishable, publish
-from pudm_lib.experiments.presets import check_preset
+from pudm_lib.book.fresh import check_publishable, is_up_to_date, keep, publish
+from pudm_lib.experiments.settings import check_preset
 from pudm_lib.machine import paths
-from pudm_lib.machine.messages import one_line
+from pudm_lib.machine.paths import one_line
 
 KERNEL = {"kernel_name": "python3", "language": "python"}
 WIDTH = 38  # of the column with the chapters' names

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pudm_lib.data.pixels import to_display
+
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, BLACK, GREY = (
     "#0072B2",
     "#E69F00",
@@ -62,12 +64,6 @@ def use_book_style() -> None:
     )
 
 
-def to_display(images) -> np.ndarray:
-    """uint8 (B, C, H, W) -> (B, H, W) or (B, H, W, 3) for imshow."""
-    images = np.asarray(images)
-    return images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
-
-
 def image_sheet(
     axes: Axes, images, *, columns: int, marked: Sequence[bool] | None = None
 ) -> None:
@@ -108,12 +104,6 @@ def error_bars(values, intervals) -> np.ndarray:
     (rounding can put an interval's end a hair inside its value)."""
     values, intervals = np.asarray(values), np.asarray(intervals)
     return np.maximum(0, [values - intervals[:, 0], intervals[:, 1] - values])
-
-
-def running_mean(values, width: int = 25) -> np.ndarray:
-    """(n,) -> the means of all stretches of `width` neighbours, (n - width + 1,)."""
-    width = min(width, len(values))
-    return np.convolve(values, np.ones(width) / width, mode="valid")
 
 
 def new_figure(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:

@@ -1,0 +1,20 @@
+"""U, S, N and held-out images, from a name, a folder or a file."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules="datasets pixels splits".split(),
+    submod_attrs={
+        "datasets": "GROUPS NAMES data_stamp find_own open_dataset".split(),
+        "pixels": """
+            DataError ImageSource SHOWN decode from_png held_out in_memory
+            pixel_features read_resized reader_of_files resize to_display
+            to_model_range to_png to_uint8
+        """.split(),
+        "splits": """
+            DataSettings PUSplit condition_groups condition_labels image_size
+            make_split sensitive_labels
+        """.split(),
+    },
+)

@@ -6,13 +6,14 @@ celeba through torchvision. Known by path: a folder of one sub-folder per class
 .npz file with `images` (N, H, W) or (N, H, W, 3) uint8 and `labels` (N,).
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from torchvision import datasets as tv
 
-from pudm_lib.data.sources import (
+from pudm_lib.data.pixels import (
     DataError,
     ImageSource,
     decode,
@@ -20,13 +21,14 @@ from pudm_lib.data.sources import (
     in_memory,
     reader_of_files,
 )
-from pudm_lib.machine.messages import one_line
-from pudm_lib.machine.paths import data_root, project_root
+from pudm_lib.machine.paths import data_root, one_line, project_root
 
 NAMES = ("digits", "mnist", "cifar10", "stl10", "celeba")
 
 ANIMALS = "bird cat deer dog frog horse monkey".split()
+
 VEHICLES = "airplane automobile car ship truck".split()
+
 # What `normal` may name besides the classes themselves.
 GROUPS = {
     "even": ["0", "2", "4", "6", "8"],
@@ -234,3 +236,13 @@ def _npz(name: str, path: Path) -> ImageSource:
         pixels[test],
         labels[test],
     )
+
+
+def data_stamp(dataset: str) -> dict[str, str]:
+    """A user's own file or folder counts by its files, their sizes and times."""
+    path = find_own(dataset)
+    if path is None:
+        return {}
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    facts = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    return {"files": hashlib.sha256(repr(facts).encode()).hexdigest()}

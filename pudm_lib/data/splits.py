@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pudm_lib.data.datasets import GROUPS, open_dataset
-from pudm_lib.data.sources import ImageSource, read_resized
+from pudm_lib.data.pixels import ImageSource, read_resized
 
 # What `condition` may name besides groups of classes.
 CONDITIONS = {"pairs": "0,1;2,3;4,5;6,7;8,9"}
@@ -63,7 +63,7 @@ class DataSettings:
 class PUSplit:
     """uint8 images (n, C, H, W) and where each came from.
 
-    hidden_labels: (len(x_unlabeled),) bool, True = sensitive. For the evaluator and
+    hidden_labels: (len(x_unlabeled),) bool, True = sensitive. For the judge and
         the reader's eyes only; no training method takes it.
     indices: positions in the set's own training part ("unlabeled", "sensitive",
         "normal") or test part ("test").
@@ -83,16 +83,6 @@ class PUSplit:
     def sensitive_share(self) -> float:
         """The true beta: the share of sensitive images in U."""
         return self.hidden_labels.float().mean().item()
-
-
-def to_model_range(images: Tensor) -> Tensor:
-    """uint8 0 .. 255 -> float32 -1 .. 1."""
-    return images.float() / 127.5 - 1
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Float -1 .. 1 -> uint8, rounded to the nearest level; outside is clipped."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def sensitive_labels(source: ImageSource, normal: str) -> dict[str, np.ndarray]:

@@ -16,7 +16,8 @@ from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
 from torchvision.models import resnet18
 from tqdm.auto import tqdm
 
-from pudm_lib.detection.t_error import check_t_se, over_batches, up_and_back
+from pudm_lib.detection.batched import over_batches
+from pudm_lib.detection.t_error import check_t_se, up_and_back
 from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas, random_generator
 from pudm_lib.machine.devices import cpu_threads
 from pudm_lib.machine.paths import headless

@@ -22,7 +22,8 @@ from pudm_lib.detection.learned import (
     network_score,
     pixel_statistics,
 )
-from pudm_lib.detection.rules import Scores, accuracy, auc, choose_rule
+from pudm_lib.detection.roc import Scores, accuracy, auc
+from pudm_lib.detection.rules import choose_rule
 from pudm_lib.detection.t_error import all_t_se, t_errors
 
 PAPER_STEP = 165  # the paper's delta; with it T_SE is 165, 330, ..., 990

@@ -9,10 +9,10 @@ validation split (`detection_metrics.choose_rule`).
 import torch
 from torch import Tensor, nn
 
+from pudm_lib.detection.batched import over_batches
 from pudm_lib.detection.t_error import (
     check_t_se,
     move,
-    over_batches,
     predict_eps,
     t_errors,
     up_and_back,

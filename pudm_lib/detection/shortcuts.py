@@ -14,10 +14,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from pudm_lib.book.style import to_display
-from pudm_lib.data.splits import to_model_range, to_uint8
+from pudm_lib.data.pixels import to_display, to_model_range, to_uint8
 from pudm_lib.diffusion.process import random_generator
-from pudm_lib.measures.judge import Evaluator
+from pudm_lib.measures.judge import Judge, classes_of
 
 # Keeps the noise of controls apart from all other noise.
 CONTROLS = 1_000_039
@@ -122,25 +121,14 @@ def matched_indices(
     return chosen[torch.randperm(len(chosen), generator=generator)]
 
 
-@torch.no_grad()
-def classes_of(images: Tensor, judge: Evaluator) -> Tensor:
-    """The class that the judge sees in each image, (N,)."""
-    device = next(judge.network.parameters()).device
-    parts = [
-        judge.network(to_model_range(x).to(device)).argmax(1)
-        for x in images.split(1024)
-    ]
-    return torch.cat(parts).cpu()
-
-
-def normal_images(images: Tensor, judge: Evaluator) -> Tensor:
+def normal_images(images: Tensor, judge: Judge) -> Tensor:
     """Those in which the judge sees a normal class: what `matched_images` leaves of the
     generated ones, for the real ones of a judge that errs."""
     return images[~judge.sensitive_classes.cpu()[classes_of(images, judge)]]
 
 
 def matched_images(
-    images: Tensor, real: Tensor, judge: Evaluator, *, seed: int, limit: int
+    images: Tensor, real: Tensor, judge: Judge, *, seed: int, limit: int
 ) -> Tensor:
     """Of generated images as many of every class as the real ones have, in shares, by
     the judge's eyes; see `matched_indices`."""

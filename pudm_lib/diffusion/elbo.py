@@ -16,75 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pudm_lib.diffusion.process import (
+    forward_posterior_mean,
+    posterior_variances,
+    reverse_mean,
+    reverse_variances,
+    step_betas,
+)
+
 Model = Callable[[Tensor, Tensor], Any]
-
-
-def vp_alphas_cumprod(
-    num_train_timesteps: int, *, b_min: float = 0.1, b_max: float = 20.0
-) -> Tensor:
-    """alpha_bar of the linear variance-preserving schedule, cut into T equal steps.
-
-    alpha_bar(s) = exp(-integral of b from 0 to s), b(u) = b_min + (b_max - b_min) u,
-    at s = 1/T, 2/T, .., 1 (Song et al. 2021, eq. 32). Any T destroys the data equally,
-    which makes ELBOs of different T comparable; T = 1000 is close to DDPM's own.
-
-    Returns:
-        (T,), float64, falling.
-    """
-    if num_train_timesteps < 1:
-        raise ValueError(f"num_train_timesteps={num_train_timesteps}, must be >= 1")
-    if not 0 < b_min <= b_max:
-        raise ValueError(f"b_min={b_min}, b_max={b_max}: must be 0 < b_min <= b_max")
-    s = torch.arange(1, num_train_timesteps + 1, dtype=torch.float64)
-    s = s / num_train_timesteps
-    return torch.exp(-(b_min * s + (b_max - b_min) * s.square() / 2))
-
-
-def step_betas(alphas_cumprod: Tensor) -> Tensor:
-    """beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, (T,), with alpha_bar = 1 before."""
-    return 1 - alphas_cumprod / _previous(alphas_cumprod)
-
-
-def posterior_variances(alphas_cumprod: Tensor) -> Tensor:
-    """Variances of q(x_{t-1} | x_t, x0) (Ho et al. eq. 7), (T,); the first is 0."""
-    before = 1 - _previous(alphas_cumprod)
-    return step_betas(alphas_cumprod) * before / (1 - alphas_cumprod)
-
-
-def reverse_variances(alphas_cumprod: Tensor, variance: str = "beta") -> Tensor:
-    """Variances of the model's p(x_{t-1} | x_t), (T,).
-
-    Args:
-        variance: "beta" (diffusers' "fixed_large") or "posterior" ("fixed_small").
-            Only with "beta" does the exact denoiser's bound become tight as T grows:
-            "posterior" loses 1/2 (1/t - log(1 + 1/t)) at each of the first steps,
-            Euler's constant / 2 = 0.289 nats a coordinate for every T. The first
-            step's posterior variance is 0, no density at all, so both take beta.
-    """
-    betas = step_betas(alphas_cumprod)
-    if variance == "beta":
-        return betas
-    if variance != "posterior":
-        raise ValueError(f"variance={variance!r}, must be 'posterior' or 'beta'")
-    return torch.cat([betas[:1], posterior_variances(alphas_cumprod)[1:]])
-
-
-def forward_posterior_mean(
-    x_t: Tensor, x0: Tensor, t: int, alphas_cumprod: Tensor
-) -> Tensor:
-    """The mean of q(x_{t-1} | x_t, x0) (Ho et al. eq. 7)."""
-    a, before = alphas_cumprod[t], _previous(alphas_cumprod)[t]
-    beta = step_betas(alphas_cumprod)[t]
-    from_x0 = before.sqrt() * beta / (1 - a)
-    from_x_t = (1 - beta).sqrt() * (1 - before) / (1 - a)
-    return from_x0.to(x_t) * x0 + from_x_t.to(x_t) * x_t
-
-
-def reverse_mean(x_t: Tensor, eps_hat: Tensor, t: int, alphas_cumprod: Tensor):
-    """The mean of the model's p(x_{t-1} | x_t) (Ho et al. eq. 11)."""
-    beta = step_betas(alphas_cumprod)[t]
-    share = beta / (1 - alphas_cumprod[t]).sqrt()
-    return (x_t - share.to(x_t) * eps_hat) / (1 - beta).sqrt().to(x_t)
 
 
 def normal_quadrature(nodes: int, *, reach: float = 8.0) -> tuple[Tensor, Tensor]:
@@ -254,10 +194,6 @@ def model_density_on_grid(
         kernel = kernel / (2 * math.pi * sigmas2[t]).sqrt()
         density = (density * spacing) @ kernel
     return density
-
-
-def _previous(alphas_cumprod: Tensor) -> Tensor:
-    return torch.cat([torch.ones_like(alphas_cumprod[:1]), alphas_cumprod[:-1]])
 
 
 def _check_schedule(alphas_cumprod: Tensor) -> None:

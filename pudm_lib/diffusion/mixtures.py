@@ -13,8 +13,6 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from pudm_lib.steering.references import Posterior
-
 
 class GaussianMixture:
     """sum_k weights_k N(means_k, diag variances_k) on points of D coordinates.
@@ -141,24 +139,6 @@ class ExactDenoiser:
     def parameters(self) -> Iterator[Tensor]:
         """What `sampling.sample` asks a network for its device."""
         yield self.alphas_cumprod
-
-
-class ExactPosterior:
-    """E[x|x_t] and the density of a mixture, called as a set of references is
-    (`reference_denoiser.ReferenceDenoiser`): what infinitely many would say."""
-
-    def __init__(self, mixture: GaussianMixture, alphas_cumprod: Tensor):
-        self.mixture = mixture
-        self.alphas_cumprod = alphas_cumprod.double()
-
-    def __call__(self, x_t: Tensor, t: int) -> Posterior:
-        a = self.alphas_cumprod[t].item()
-        factor = x_t.shape[1] / 2 * math.log(2 * math.pi * (1 - a))
-        return Posterior(
-            mean=self.mixture.posterior_mean(x_t, a),
-            log_kernel=self.mixture.noised(a).log_prob(x_t) + factor,
-            effective=torch.full((len(x_t),), math.inf, dtype=torch.float64),
-        )
 
 
 def pu_mixture(

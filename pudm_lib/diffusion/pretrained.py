@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from pudm_lib.data.datasets import find_own
 from pudm_lib.diffusion.process import linear_betas
-from pudm_lib.machine.messages import one_line
+from pudm_lib.machine.paths import one_line
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

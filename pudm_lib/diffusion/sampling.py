@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pudm_lib.diffusion.process import eps_from_x0, random_generator, x0_from_eps
-from pudm_lib.machine.devices import resolve_precision
-from pudm_lib.machine.memory import first_that_fits
+from pudm_lib.machine.devices import first_that_fits, resolve_precision
 from pudm_lib.machine.paths import headless
 
 SCHEDULERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}

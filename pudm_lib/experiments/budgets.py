@@ -13,8 +13,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from pudm_lib.diffusion.networks import make_unet
-from pudm_lib.experiments.keys import UNUSED
 from pudm_lib.experiments.settings import Experiment
+from pudm_lib.training.losses import IGNORES
 
 # The backward pass computes two products for each of the forward pass: one for the
 # gradient of the weights, one for that of the inputs.
@@ -106,7 +106,7 @@ def budget(experiment: Experiment) -> Budget:
     cost = network_cost(
         experiment.network, resolution=data.resolution, channels=data.channels
     )
-    unused = UNUSED[training.method]
+    unused = IGNORES[training.method]
     batch = training.batch_unlabeled
     batch += training.batch_sensitive if "batch_sensitive" not in unused else 0
     batch += training.batch_normal if "batch_normal" not in unused else 0

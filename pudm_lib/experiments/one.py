@@ -2,15 +2,14 @@
 
     data -> network -> training -> sampling -> metrics
 
-`run` does one, `run_many` several side by side; under torchrun several processes train
-each model together, and the first of them does the rest. What an experiment made is
-stored under a hash of its settings and of the modules that produce it, so a second call
-reads it and a changed loss never shows an old result.
+`run` does one, `many.run_many` several side by side; under torchrun several processes
+train each model together, and the first of them does the rest. What an experiment made
+is kept under its key (`keys`), so a second call reads it.
 """
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,45 +18,31 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from pudm_lib.book.page import environment
-from pudm_lib.data.splits import PUSplit, condition_groups, make_split, to_uint8
+from pudm_lib.data.pixels import to_uint8
+from pudm_lib.data.splits import PUSplit, condition_groups, make_split
 from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.diffusion.pretrained import load_pretrained
 from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas
 from pudm_lib.diffusion.sampling import sample
 from pudm_lib.experiments.keys import result_key, training_key
-from pudm_lib.experiments.parallel import side_by_side
-from pudm_lib.experiments.settings import Experiment, experiment, setting_fields
+from pudm_lib.experiments.settings import Experiment
 from pudm_lib.machine.compiling import compiled
-from pudm_lib.machine.devices import available_cores, cpu_threads, resolve_device
+from pudm_lib.machine.devices import cpu_threads, environment, resolve_device
 from pudm_lib.machine.paths import make_folder, remove_leftovers, runs_root
-from pudm_lib.machine.processes import agreed, is_main, num_processes, wait_for
+from pudm_lib.machine.processes import agreed, is_main, wait_for
 from pudm_lib.machine.store import (
     load_tensors,
     save_tensors,
     with_prefix,
     without_prefix,
 )
-from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.measures.judge import load_judge
 from pudm_lib.measures.numbers import measure
 from pudm_lib.steering.guidance import Guided
 from pudm_lib.training.batches import TrainingImages
 from pudm_lib.training.loop import train
 
-__all__ = [
-    "Experiment",
-    "Result",
-    "experiment",
-    "load_model",
-    "run",
-    "run_many",
-    "setting_fields",
-]
-
 log = logging.getLogger(__name__)
-
-# So many steps of a small network take about as long as a process to start.
-FEW_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -122,8 +107,8 @@ def run(experiment: Experiment, *, report=None) -> Result:
             model = _trained(experiment, split, report) if missing else None
             if missing and is_main():
                 images = draw(experiment, _guided(experiment, model), split)
-                evaluator = load_evaluator(experiment.data, device=device)
-                numbers, sensitive = measure(images, split, evaluator)
+                judge = load_judge(experiment.data, device=device)
+                numbers, sensitive = measure(images, split, judge)
                 tensors = {"samples": images, "sensitive": sensitive}
                 facts = {
                     "numbers": numbers,
@@ -255,43 +240,3 @@ def _locked(path: Path) -> Iterator[None]:
     with FileLock(make_folder(path) / ".lock"):
         remove_leftovers(path)
         yield
-
-
-def run_many(
-    experiments: Sequence[Experiment], *, workers: int | None = None
-) -> list[Result]:
-    """`run` for each, independent trainings side by side, one process each.
-
-    On a GPU one process at a time uses it fully, and for a few steps none is started.
-
-    Args:
-        workers: processes; default: cores / threads of the experiments, 1 on a GPU or
-            for `FEW_STEPS` altogether. Not used under torchrun, whose processes all
-            train the same model.
-
-    Raises:
-        What `run` raises, for the first experiment that fails; those that finished
-        before it are kept.
-    """
-    if num_processes() > 1:
-        return [run(e) for e in experiments]
-    # The same experiment asked for twice is made once.
-    missing = list({result_key(e): e for e in experiments if not is_done(e)}.values())
-    if missing:
-        for e in missing:  # refuse bad data before any process starts
-            make_split(e.data, e.seed)
-        training = missing[0].training
-        total = sum(e.training.steps for e in missing)
-        if workers is None:
-            on_gpu = resolve_device(training.device) == "cuda"
-            alone = on_gpu or total <= FEW_STEPS
-            workers = 1 if alone else max(1, available_cores() // training.threads)
-        # The judge is shared: made here, before the processes would wait for it.
-        for data in {e.data for e in missing}:
-            load_evaluator(data, device=resolve_device(training.device))
-        if min(workers, len(missing)) == 1:
-            for e in missing:
-                run(e)
-        else:
-            side_by_side(run, missing, workers=workers, total=total)
-    return [run(e) for e in experiments]

@@ -1,0 +1,27 @@
+"""What computes, and where files lie."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules="compiling devices paths processes store".split(),
+    submod_attrs={
+        "compiling": "COMPILE compiled".split(),
+        "devices": """
+            available_cores cpu_threads environment first_that_fits resolve_device
+            resolve_precision versions
+        """.split(),
+        "paths": """
+            build_root curated_figures_root data_root figures_root headless
+            make_folder one_line project_root remove_leftovers runs_root
+            write_atomically
+        """.split(),
+        "processes": """
+            EXIT_CODE agreed asked_to_stop is_main num_processes wait_for
+        """.split(),
+        "store": """
+            CheckpointError VERSION load_tensors save_tensors short_hash stages
+            with_prefix without_prefix
+        """.split(),
+    },
+)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, fx, nn
 
-from pudm_lib.machine.messages import one_line
+from pudm_lib.machine.paths import one_line
 
 log = logging.getLogger(__name__)
 

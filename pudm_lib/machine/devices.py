@@ -8,7 +8,8 @@ import ctypes
 import functools
 import os
 import platform
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
@@ -74,3 +75,28 @@ def versions() -> dict[str, str]:
     """Of the libraries that a number may depend on."""
     packages = ("torch", "torchvision", "diffusers", "torchmetrics", "scikit-learn")
     return {package: version(package) for package in packages}
+
+
+def first_that_fits(
+    error: torch.OutOfMemoryError, attempt: Callable[[int], None], sizes: Iterable[int]
+) -> int | None:
+    """The first of the sizes for which `attempt` does not run out of memory."""
+    # The error holds on to the tensors of the functions it came through.
+    traceback.clear_frames(error.__traceback__)
+    for size in sizes:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        try:
+            attempt(size)
+        except torch.OutOfMemoryError as again:
+            traceback.clear_frames(again.__traceback__)
+        else:
+            return size
+    return None
+
+
+def environment(device: str = "cpu") -> dict[str, str]:
+    """Device and package versions: what a number may depend on, and no more."""
+    on_gpu = resolve_device(device) == "cuda"
+    name = torch.cuda.get_device_name() if on_gpu else "cpu"
+    return {"device": name, "python": platform.python_version(), **versions()}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def project_root() -> Path:
-    return Path(os.environ.get("PUDM_ROOT", Path(__file__).resolve().parent.parent))
+    return Path(os.environ.get("PUDM_ROOT", Path(__file__).resolve().parents[2]))
 
 
 def _place(variable: str, default: str | Path) -> Path:
@@ -106,3 +106,14 @@ def _temporary_file(folder: Path, prefix: str) -> tuple[int, str]:
             f"cannot write in {folder}: {error.strerror or error}. Choose another "
             "folder by PUDM_RUNS or PUDM_FIGURES, or make this one writable"
         ) from error
+
+
+# Some errors of libraries list every tensor of a model.
+LONGEST = 300
+
+
+def one_line(error: BaseException | str | None) -> str:
+    """The message without line breaks, cut where it grows long; the kind of error where
+    it has none."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= LONGEST else line[:LONGEST] + " ..."

@@ -6,7 +6,11 @@ by main and told to the others.
 """
 
 import os
+import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +47,24 @@ def wait_for(path: Path) -> None:
     """
     while not path.exists():
         time.sleep(0.2)
+
+
+EXIT_CODE = 128 + signal.SIGTERM
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Inside, SIGTERM does not end the process; the function yielded says if it came.
+
+    Only a program's main thread is told of signals; in another one the answer is False
+    and SIGTERM ends the process as ever.
+    """
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)

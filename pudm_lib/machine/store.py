@@ -1,6 +1,12 @@
-"""Weights and training states as safetensors with a JSON header: no pickle, so a
-checkpoint from elsewhere can carry numbers and nothing that runs."""
+"""What is kept, and under which name.
 
+Weights and training states are safetensors with a JSON header: no pickle, so that a
+checkpoint from elsewhere can carry numbers and nothing that runs. The name of a file is
+a hash of all that decides what is in it, the version of each stage included. Whoever
+changes what a stage computes raises its version; tests/test_versions.py says which.
+"""
+
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +16,22 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pudm_lib.machine.paths import write_atomically
+
+VERSION = {
+    "data": 1,  # which images are in U, S, N and the test set, and their pixels
+    "training": 1,  # batches, noise, networks, losses, optimiser: the weights
+    "sampling": 1,  # the samples of given weights
+    "guidance": 1,  # the samples of given weights, where there is a condition
+    "judge": 1,  # the judge's weights and what it calls sensitive
+    "measures": 1,  # the numbers of given samples and a given judge
+    "estimates": 1,  # the estimates of beta of given images
+    "detection": 1,  # the scores and outcomes of detectors of given images and weights
+}
+
+
+def stages(*names: str) -> dict[str, int]:
+    """The versions of some stages, for a key."""
+    return {name: VERSION[name] for name in names}
 
 
 class CheckpointError(ValueError):
@@ -51,3 +73,7 @@ def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
+
+
+def short_hash(parts: dict) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -16,19 +16,17 @@ from filelock import FileLock
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pudm_lib.data.datasets import open_dataset
-from pudm_lib.data.sources import ImageSource, read_resized
-from pudm_lib.data.splits import (
-    DataSettings,
-    image_size,
-    sensitive_labels,
+from pudm_lib.data.datasets import data_stamp, open_dataset
+from pudm_lib.data.pixels import (
+    ImageSource,
+    read_resized,
     to_model_range,
 )
+from pudm_lib.data.splits import DataSettings, image_size, sensitive_labels
 from pudm_lib.diffusion.process import random_generator
-from pudm_lib.experiments.keys import code_hash, data_stamp, short_hash
 from pudm_lib.machine.devices import cpu_threads, resolve_device, versions
 from pudm_lib.machine.paths import headless, make_folder, runs_root
-from pudm_lib.machine.store import load_tensors, save_tensors
+from pudm_lib.machine.store import load_tensors, save_tensors, short_hash, stages
 from pudm_lib.training.augment import affine
 
 log = logging.getLogger(__name__)
@@ -37,10 +35,12 @@ log = logging.getLogger(__name__)
 MINIMUM_ACCURACY = {"digits": 0.985, "mnist": 0.99, "cifar10": 0.95}
 
 FEATURES = 64  # of the penultimate layer
+
 MAX_TRAINING_IMAGES = 60_000
-# The modules whose code decides what the judge is.
-JUDGE_MODULES = ("augment", "datasets", "diffusion", "evaluators", "image_source")
+
+
 IMAGES_SEEN = {"digits": 40_000, "mnist": 300_000, "cifar10": 1_500_000}
+
 SEED = 0
 
 
@@ -81,7 +81,7 @@ class JudgeNetwork(nn.Module):
 
 
 @dataclass(frozen=True)
-class Evaluator:
+class Judge:
     """A trained judge.
 
     sensitivity, specificity: on the test part, the shares of sensitive images called
@@ -95,7 +95,7 @@ class Evaluator:
     specificity: float
     num_test: int
 
-    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 (N, C, H, W) -> (N,) bool, True = sensitive; and features (N, F)."""
         return _judge(self.network, self.sensitive_classes, images)
 
@@ -114,9 +114,9 @@ def _judge(network: JudgeNetwork, sensitive_classes: Tensor, images: Tensor):
     return torch.cat(sensitive), torch.cat(features)
 
 
-def load_evaluator(settings: DataSettings, *, device: str = "cpu") -> Evaluator:
+def load_judge(settings: DataSettings, *, device: str = "cpu") -> Judge:
     """The judge of a data set at the experiment's image size; trained once, then kept
-    under runs/evaluators/. One network serves every choice of normal classes."""
+    under runs/judges/. One network serves every choice of normal classes."""
     source = open_dataset(settings.dataset)
     resolution, channels = image_size(settings, source)
     everything = replace(settings, resolution=resolution, channels=channels)
@@ -126,11 +126,10 @@ def load_evaluator(settings: DataSettings, *, device: str = "cpu") -> Evaluator:
             "data": data_stamp(settings.dataset),
             "classes": source.classes,
             "device": resolve_device(device),
-            "code": code_hash(JUDGE_MODULES),
-            "versions": versions(),
+            "versions": stages("data", "judge") | versions(),
         }
     )
-    path = runs_root() / "evaluators" / f"{name}-{key}.safetensors"
+    path = runs_root() / "judges" / f"{name}-{key}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)  # the judge does not depend on who asks for it first
         network = JudgeNetwork(channels, len(source.classes))
@@ -183,7 +182,7 @@ def _fit(network, source: ImageSource, settings: DataSettings, device: str) -> N
         schedule.step()
 
 
-def _tested(network, source: ImageSource, settings: DataSettings) -> Evaluator:
+def _tested(network, source: ImageSource, settings: DataSettings) -> Judge:
     sensitive = torch.from_numpy(sensitive_labels(source, settings.normal)["test"])
     images = _images(source, "test", np.arange(len(sensitive)), settings)
     classes = torch.from_numpy(_sensitive_classes(source, settings.normal))
@@ -198,7 +197,7 @@ def _tested(network, source: ImageSource, settings: DataSettings) -> Evaluator:
             accuracy,
             least,
         )
-    return Evaluator(
+    return Judge(
         network=network,
         sensitive_classes=classes,
         accuracy=accuracy,
@@ -212,3 +211,14 @@ def _sensitive_classes(source: ImageSource, normal: str) -> np.ndarray:
     """(number of classes,) bool."""
     every = {"every": np.arange(len(source.classes))}
     return sensitive_labels(replace(source, labels=every), normal)["every"]
+
+
+@torch.no_grad()
+def classes_of(images: Tensor, judge: Judge) -> Tensor:
+    """The class that the judge sees in each image, (N,)."""
+    device = next(judge.network.parameters()).device
+    parts = [
+        judge.network(to_model_range(x).to(device)).argmax(1)
+        for x in images.split(1024)
+    ]
+    return torch.cat(parts).cpu()

@@ -8,21 +8,17 @@ Inception distance of the papers needs weights that are not in any package:
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
 
-from pudm_lib.data.splits import to_model_range
-from pudm_lib.machine.messages import one_line
+from pudm_lib.data.pixels import pixel_features
+from pudm_lib.machine.paths import one_line
 
-# Covariances of more pixels than images mean nothing: larger images are averaged down.
-MAX_PIXEL_SIDE = 16
 KERNEL_SUBSETS = 20
+
 # torchmetrics would wait for the other processes of a training; one measures, alone.
 ALONE = {"sync_on_compute": False}
 
@@ -32,16 +28,6 @@ def wilson_interval(successes: int, n: int, confidence=0.95) -> tuple[float, flo
     result = stats.binomtest(int(successes), int(n))
     interval = result.proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def pooled_rate(
-    runs: Sequence[Mapping[str, float]],
-) -> tuple[float, tuple[float, float]]:
-    """The non-sensitive rate of all samples of several runs together, and its Wilson
-    interval; `runs` are their numbers, by `measure`."""
-    drawn = sum(int(numbers["num_samples"]) for numbers in runs)
-    normal = sum(n["non_sensitive_rate"] * n["num_samples"] for n in runs)
-    return normal / drawn, wilson_interval(round(normal), drawn)
 
 
 def corrected_rate(rate: float, sensitivity: float, specificity: float) -> float:
@@ -62,27 +48,21 @@ def corrected_rate(rate: float, sensitivity: float, specificity: float) -> float
     return float(np.clip((rate + sensitivity - 1) / power, 0, 1))
 
 
-def pixel_features(images: Tensor) -> Tensor:
-    """uint8 (N, C, H, W) -> float32 (N, D), averaged down to at most 16 x 16 pixels."""
-    x = to_model_range(images)
-    if x.shape[-1] > MAX_PIXEL_SIDE:
-        x = nn.functional.adaptive_avg_pool2d(x, MAX_PIXEL_SIDE)
-    return x.flatten(1)
-
-
-def _as_features(metric_class, num_features: int, **options):
+def _as_features(name: str, num_features: int, **options):
     """A torchmetrics distance that takes features instead of images."""
+    from torchmetrics import image  # brings matplotlib, which training does without
+
     identity = nn.Identity()
     # torchmetrics reads the size of the covariance from this attribute.
     identity.num_features = num_features
-    return metric_class(feature=identity, **ALONE, **options)
+    return getattr(image, name)(feature=identity, **ALONE, **options)
 
 
 def frechet_distance(features: Tensor, reference: Tensor) -> float:
     """Of two Gaussians fitted to (N, D) and (M, D) features; NaN below 2 of either."""
     if min(len(features), len(reference)) < 2:
         return float("nan")
-    metric = _as_features(FrechetInceptionDistance, features.shape[1])
+    metric = _as_features("FrechetInceptionDistance", features.shape[1])
     metric.set_dtype(torch.float64)
     metric.update(reference, real=True)
     metric.update(features, real=False)
@@ -107,7 +87,7 @@ def kernel_distance(features: Tensor, reference: Tensor) -> tuple[float, float]:
         # A few thousand feature vectors are not the "large datasets" it warns of.
         warnings.filterwarnings("ignore", "Metric .* will save all extracted features")
         metric = _as_features(
-            KernelInceptionDistance,
+            "KernelInceptionDistance",
             features.shape[1],
             subsets=KERNEL_SUBSETS,
             subset_size=min(250, smaller - 1),
@@ -126,8 +106,10 @@ def inception_distance(images: Tensor, reference: Tensor) -> float:
     Raises:
         RuntimeError: the Inception weights are not to be had; says how to get them.
     """
+    from torchmetrics.image import fid
+
     try:
-        metric = FrechetInceptionDistance(feature=2048, **ALONE)
+        metric = fid.FrechetInceptionDistance(feature=2048, **ALONE)
     except (ModuleNotFoundError, OSError) as error:
         raise RuntimeError(
             "the Inception distance needs the package torch-fidelity and, on first "
@@ -155,35 +137,7 @@ def copies_share(images: Tensor, training: Tensor, held_out: Tensor) -> float:
     return (nearest < limit).float().mean().item()
 
 
-def paired_t_test(first, second) -> tuple[float, float, tuple[float, float]]:
-    """The papers' pairwise t-test over seeds: mean difference, two-sided p-value and
-    the 95 % interval of the mean difference."""
-    first, second = np.asarray(first, float), np.asarray(second, float)
-    if len(first) != len(second) or len(first) < 2:
-        raise ValueError(
-            f"{len(first)} and {len(second)} values: a paired test needs the same "
-            "number of seeds, at least 2"
-        )
-    result = stats.ttest_rel(first, second)
-    low, high = result.confidence_interval()
-    return (
-        float((first - second).mean()),
-        float(result.pvalue),
-        (float(low), float(high)),
-    )
-
-
-def mean_interval(values) -> tuple[float, tuple[float, float]]:
-    """Mean over seeds and its 95 % interval by Student's t; one seed has none."""
-    values = np.asarray(values, float)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, (float("nan"), float("nan"))
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return mean, (mean - float(half), mean + float(half))
-
-
-def measure(images: Tensor, split, evaluator) -> tuple[dict[str, float], Tensor]:
+def measure(images: Tensor, split, judge) -> tuple[dict[str, float], Tensor]:
     """All numbers of one set of samples, uint8 (N, C, H, W), against a PU split; and
     which samples are sensitive, (N,) bool.
 
@@ -193,7 +147,7 @@ def measure(images: Tensor, split, evaluator) -> tuple[dict[str, float], Tensor]
     images, so the floor is to be compared with "_matched", the mean distance
     of groups of as many samples ("num_matched").
     """
-    sensitive, features = evaluator.judge(images)
+    sensitive, features = judge(images)
     real_normal = split.x_unlabeled[~split.hidden_labels]
     matched = min(len(images), len(real_normal))
     rate = 1 - sensitive.float().mean().item()
@@ -204,15 +158,13 @@ def measure(images: Tensor, split, evaluator) -> tuple[dict[str, float], Tensor]
         "non_sensitive_rate": rate,
         "rate_low": low,
         "rate_high": high,
-        "corrected_rate": corrected_rate(
-            rate, evaluator.sensitivity, evaluator.specificity
-        ),
-        "judge_accuracy": evaluator.accuracy,
+        "corrected_rate": corrected_rate(rate, judge.sensitivity, judge.specificity),
+        "judge_accuracy": judge.accuracy,
         "copies_share": copies_share(images, split.x_unlabeled, split.x_test),
     }
     kinds = {
         "pixels": (pixel_features(images), pixel_features),
-        "classifier": (features, lambda x: evaluator.judge(x)[1]),
+        "classifier": (features, lambda x: judge(x)[1]),
     }
     for kind, (found, features_of) in kinds.items():
         reference = features_of(split.x_test)

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 from torch import Tensor
 
-from pudm_lib.measures.numbers import pixel_features
+from pudm_lib.data.pixels import pixel_features
 
 log = logging.getLogger(__name__)
 

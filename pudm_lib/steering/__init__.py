@@ -1,0 +1,26 @@
+"""Keep the model, move the sampler: the Safe Denoiser and its rivals."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules="baselines guidance references safe_denoiser weights".split(),
+    submod_attrs={
+        "baselines": """
+            ClassifierGuidance PUClassifier RandomDirection ReleasedCode
+            SparseRepellency train_pu_classifier
+        """.split(),
+        "guidance": "Guided".split(),
+        "references": """
+            Posterior ReferenceDenoiser check_references kernel_posterior
+            principal_projection random_projection reference_level
+        """.split(),
+        "safe_denoiser": """
+            ExactPosterior SafeDenoiser bounded by_time check_window odds_hook
+        """.split(),
+        "weights": """
+            ConstantWeight KernelWeight PosteriorOdds at_time check_strength log_odds
+            log_of
+        """.split(),
+    },
+)

@@ -18,7 +18,8 @@ from pudm_lib.diffusion.process import (
 )
 from pudm_lib.diffusion.sampling import DenoisedHook
 from pudm_lib.steering.references import check_references, kernel_posterior
-from pudm_lib.steering.safe_denoiser import bounded, check_strength, check_window
+from pudm_lib.steering.safe_denoiser import bounded, check_window
+from pudm_lib.steering.weights import check_strength
 from pudm_lib.training.losses import METHODS
 
 

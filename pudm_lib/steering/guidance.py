@@ -29,7 +29,8 @@ from pudm_lib.diffusion.process import (
     x0_from_eps,
 )
 from pudm_lib.diffusion.sampling import DenoisedHook
-from pudm_lib.steering.safe_denoiser import bounded, check_strength
+from pudm_lib.steering.safe_denoiser import bounded
+from pudm_lib.steering.weights import check_strength
 
 
 class Guided(nn.Module):

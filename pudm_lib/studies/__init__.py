@@ -1,0 +1,27 @@
+"""Long measurements that chapters show."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules="beta_estimates detector_runs detector_sets detector_tables rates_over_beta steered_sets".split(),
+    submod_attrs={
+        "beta_estimates": """
+            BETAS Draw STUDIED draw_split measure_draw measure_estimates
+        """.split(),
+        "detector_runs": "BATCH COARSE_LEVELS Measured measure_model".split(),
+        "detector_sets": """
+            LEVELS STUDIED measure_detectors measure_set parameters
+        """.split(),
+        "detector_tables": """
+            SCORES all_detectors from_sweep mean_areas table_numbers
+        """.split(),
+        "rates_over_beta": """
+            COMPARED KEPT grid_experiments grid_samples measure_grid point points_of
+            running_mean
+        """.split(),
+        "steered_sets": """
+            KEPT SHOWN measure_steering median_nearest separation steered
+        """.split(),
+    },
+)

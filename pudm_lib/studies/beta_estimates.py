@@ -1,20 +1,28 @@
 """How far the estimates of beta are from the truth: every method on many draws."""
 
+import json
+import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from pudm_lib.experiments.parallel import side_by_side
-from pudm_lib.machine.devices import available_cores
+from pudm_lib.data.datasets import data_stamp
+from pudm_lib.data.splits import DataSettings, make_split
+from pudm_lib.experiments.many import side_by_side
+from pudm_lib.machine.devices import available_cores, versions
+from pudm_lib.machine.paths import runs_root, write_atomically
+from pudm_lib.machine.store import short_hash, stages
+from pudm_lib.prior.estimate import DEFAULT_METHOD, REPLICATES, estimate_from_scores
 from pudm_lib.prior.estimators import ESTIMATORS
-from pudm_lib.prior.scores import WARNING_LEVEL
-from pudm_lib.studies.beta_draws import STUDIES, draw, measure_draw
+from pudm_lib.prior.scores import WARNING_LEVEL, out_of_fold_scores, selection_p_value
 
 BETAS = (0.02, 0.05, 1 / 11, 0.2, 0.4)
 
 
-def study(
+def measure_estimates(
     dataset: str,
     *,
     betas: Sequence[float] = BETAS,
@@ -25,7 +33,7 @@ def study(
     """Every method, beta, size of S and draw, side by side over the cores.
 
     Args:
-        dataset: a key of `STUDIES`.
+        dataset: a key of `STUDIED`.
         betas: true shares, in [0, 1).
         draws: seeds of the splits.
         sizes: of S; default: all of the data set's.
@@ -42,15 +50,17 @@ def study(
     Raises:
         ValueError: an unknown data set, or a beta outside [0, 1).
     """
-    if dataset not in STUDIES:
-        raise ValueError(f"dataset={dataset!r}, must be one of {', '.join(STUDIES)}")
+    if dataset not in STUDIED:
+        raise ValueError(f"dataset={dataset!r}, must be one of {', '.join(STUDIED)}")
     for beta in betas:
         if not 0 <= beta < 1:
             raise ValueError(f"beta={beta}, must be in [0, 1)")
-    settings = STUDIES[dataset]
+    settings = STUDIED[dataset]
     sizes = tuple(sizes or settings["sizes"])
     cells = {
-        (s, b): [draw(dataset, b, s, k) for k in draws] for s in sizes for b in betas
+        (s, b): [draw_split(dataset, b, s, k) for k in draws]
+        for s in sizes
+        for b in betas
     }
     wanted = [d for cell in cells.values() for d in cell]
     missing = [d for d in wanted if not d.path.exists()]
@@ -111,3 +121,78 @@ def _scoring_seconds(facts: list[dict]) -> float:
 def _warned(facts: list[dict]) -> float:
     """The share of draws in which S, a random sample, was warned of."""
     return float(np.mean([f["selection_p"] < WARNING_LEVEL for f in facts]))
+
+
+# Images in U, sizes of S (as the set allows) and the side of its images.
+STUDIED = {
+    "digits": {"num_unlabeled": 600, "sizes": (30, 150), "resolution": 0},
+    "mnist": {"num_unlabeled": 3000, "sizes": (30, 150, 1000), "resolution": 16},
+}
+
+# Least squares for each of many distances: resampled less often than the others.
+FEW_REPLICATES = {"km1": 20, "km2": 20}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One split to be estimated from."""
+
+    data: DataSettings
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        parts = {
+            "data": asdict(self.data) | data_stamp(self.data.dataset),
+            "seed": self.seed,
+            "versions": stages("data", "estimates") | versions(),
+        }
+        name = Path(self.data.dataset).stem
+        return runs_root() / "priors" / f"{name}-{short_hash(parts)}.json"
+
+
+def draw_split(dataset: str, beta: float, size: int, seed: int) -> Draw:
+    """U of the study's size with a share beta of sensitive images, and S of `size`."""
+    settings = STUDIED[dataset]
+    num_sensitive = round(beta * settings["num_unlabeled"])
+    data = DataSettings(
+        dataset=dataset,
+        num_unlabeled_normal=settings["num_unlabeled"] - num_sensitive,
+        num_unlabeled_sensitive=num_sensitive,
+        num_sensitive=size,
+        resolution=settings["resolution"],
+    )
+    return Draw(data, seed)
+
+
+def measure_draw(draw: Draw, *, report=None) -> dict:
+    """All methods on one draw, made or read: {"truth", "seconds" of scoring,
+    "estimates": {method: [value, low, high, seconds]}, "selection_p"}."""
+    if not draw.path.exists():
+        # Only how many are hidden is looked at, and only to compare in the end.
+        split = make_split(draw.data, draw.seed)
+        start = time.perf_counter()
+        pair = split.x_unlabeled, split.x_sensitive
+        scores = out_of_fold_scores(*pair, seed=draw.seed)
+        facts = {
+            "truth": split.sensitive_share,
+            "seconds": time.perf_counter() - start,
+            "estimates": {},
+        }
+        for method in ESTIMATORS:
+            start = time.perf_counter()
+            e = estimate_from_scores(
+                *scores,
+                method=method,
+                seed=draw.seed,
+                replicates=FEW_REPLICATES.get(method, REPLICATES),
+            )
+            seconds = time.perf_counter() - start
+            facts["estimates"][method] = [e.value, e.low, e.high, seconds]
+        beta = facts["estimates"][DEFAULT_METHOD][0]
+        p = selection_p_value(*pair, *scores, beta, seed=draw.seed)
+        facts["selection_p"] = p
+        write_atomically(draw.path, json.dumps(facts))
+    if report is not None:
+        report(1, "")
+    return json.loads(draw.path.read_text())

@@ -11,25 +11,18 @@ from torch import Tensor
 
 from pudm_lib.data.splits import make_split
 from pudm_lib.detection.outcomes import Outcome, sweep
-from pudm_lib.detection.rules import Scores, split_indices
+from pudm_lib.detection.roc import Scores
+from pudm_lib.detection.rules import split_indices
 from pudm_lib.detection.shortcuts import matched_images, normal_images, quantise
-from pudm_lib.experiments.keys import code_hash, result_key, short_hash
-from pudm_lib.experiments.one import Experiment, load_model, run
+from pudm_lib.experiments.keys import result_key
+from pudm_lib.experiments.one import load_model, run
+from pudm_lib.experiments.settings import Experiment
 from pudm_lib.machine.devices import resolve_device, versions
 from pudm_lib.machine.paths import runs_root, write_atomically
-from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.machine.store import short_hash, stages
+from pudm_lib.measures.judge import load_judge
 from pudm_lib.studies.detector_tables import all_detectors, from_sweep
 
-MODULES = (
-    "detection",
-    "detection_metrics",
-    "detector_outcomes",
-    "detector_runs",
-    "detector_table",
-    "detectors",
-    "learned_detectors",
-    "shortcuts",
-)
 BATCH = 64  # images at once: a third faster than 256 on one core, whose cache they fit
 COARSE_LEVELS = 17  # as on the digits; what is left when both kinds are rounded to them
 
@@ -69,8 +62,7 @@ def measure_model(
         "images": [*map(len, pair), levels, match],
         "settings": [*step_sizes, network_steps],
         "result": result_key(e),
-        "code": code_hash(MODULES),
-        "versions": versions(),
+        "versions": stages("detection") | versions(),
     }
     name = f"{Path(e.data.dataset).stem}-seed{e.seed}-{short_hash(parts)}.json"
     path = runs_root() / "detectors" / name
@@ -118,7 +110,7 @@ def detector_images(
     if match:
         # A judge that errs on real images finds none of its errors among the matched
         # samples: without this the classes would tell the two kinds apart.
-        judge = load_evaluator(e.data, device=resolve_device(e.training.device))
+        judge = load_judge(e.data, device=resolve_device(e.training.device))
         real = normal_images(real, judge)
     (order,) = split_indices(len(real), [1.0], seed=0)
     real = real[order[:num_real]]

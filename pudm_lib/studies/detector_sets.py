@@ -14,15 +14,17 @@ from pudm_lib.detection.outcomes import (
     relabelled,
     with_nothing_to_find,
 )
-from pudm_lib.detection.rules import auc, auc_interval, choose_rule
-from pudm_lib.experiments.one import Experiment, experiment, run_many
+from pudm_lib.detection.roc import auc, auc_interval
+from pudm_lib.detection.rules import choose_rule
+from pudm_lib.experiments.many import run_many
+from pudm_lib.experiments.settings import Experiment, experiment
 from pudm_lib.machine.devices import resolve_device
-from pudm_lib.measures.judge import load_evaluator
+from pudm_lib.measures.judge import load_judge
 from pudm_lib.studies.detector_runs import BATCH, COARSE_LEVELS, measure_model
 from pudm_lib.studies.detector_tables import mean_areas, table_numbers
 
 # Models: settings and seeds; images of each: at most, half of them for validation.
-STUDIES = {
+STUDIED = {
     "mnist": {
         "settings": {
             "dataset": "mnist",
@@ -63,28 +65,28 @@ CONFIDENCE_OF_CONTROLS = 0.99
 
 def parameters(dataset: str) -> dict:
     """Of a study's figure: what its numbers are made for."""
-    chosen = STUDIES[dataset] | {"levels": LEVELS, "network_steps": NETWORK_STEPS}
+    chosen = STUDIED[dataset] | {"levels": LEVELS, "network_steps": NETWORK_STEPS}
     return chosen.pop("settings") | chosen | {"step_sizes": list(STEP_SIZES)}
 
 
-def study(dataset: str) -> dict:
-    """`measure` of a set of `STUDIES`.
+def measure_set(dataset: str) -> dict:
+    """`measure_detectors` of a set of `STUDIED`.
 
     Raises:
         ValueError: another set, or one that is not on this machine (`DataError`).
     """
-    if dataset not in STUDIES:
-        raise ValueError(f"dataset={dataset!r}, must be one of {', '.join(STUDIES)}")
-    chosen = STUDIES[dataset]
+    if dataset not in STUDIED:
+        raise ValueError(f"dataset={dataset!r}, must be one of {', '.join(STUDIED)}")
+    chosen = STUDIED[dataset]
     models = [
         experiment("laptop", **chosen["settings"], method="unsupervised", seed=seed)
         for seed in chosen["seeds"]
     ]
     counts = {name: chosen[name] for name in ("num_real", "num_generated")}
-    return measure(models, **counts)
+    return measure_detectors(models, **counts)
 
 
-def measure(
+def measure_detectors(
     experiments: Sequence[Experiment],
     *,
     num_real: int,
@@ -130,7 +132,7 @@ def measure(
         for e in experiments
     ]
     first = experiments[0]
-    judge = load_evaluator(first.data, device=resolve_device(first.training.device))
+    judge = load_judge(first.data, device=resolve_device(first.training.device))
     return table_numbers([m.outcomes for m in models]) | {
         "images": {
             "real": len(models[0].images[0]),

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor, nn
 
-from pudm_lib.data.splits import to_model_range
+from pudm_lib.data.pixels import to_model_range
 from pudm_lib.detection import scores as detectors
 from pudm_lib.detection.learned import step_inputs
 from pudm_lib.detection.outcomes import (
@@ -21,16 +21,16 @@ from pudm_lib.detection.outcomes import (
     early,
     half,
 )
-from pudm_lib.detection.rules import (
+from pudm_lib.detection.roc import (
     Scores,
     auc,
-    choose_rule,
+    bootstrap_interval,
     mean_auc,
     mean_auc_interval,
-    mean_interval,
     real_images_needed,
     tpr_at_fpr,
 )
+from pudm_lib.detection.rules import choose_rule
 
 RELEASED_T_SE = 990  # at which the released code's network compares levels
 
@@ -128,7 +128,7 @@ def all_detectors(
 
 
 def mean_areas(models: Sequence[Mapping[str, Outcome]]) -> dict[str, dict]:
-    """Means over models with 95 % intervals of the test images (`mean_interval`).
+    """Means over models with 95 % intervals of the test images (`bootstrap_interval`).
 
     Args:
         models: outcomes by detector, of each model; the same real images for all.
@@ -178,7 +178,7 @@ def table_numbers(models: Sequence[Mapping[str, Outcome]]) -> dict:
             numbers[f"tpr_at_{fpr}"] = {
                 name: (
                     float(np.mean([rate(*s) for s in each])),
-                    mean_interval(rate, each),
+                    bootstrap_interval(rate, each),
                 )
                 for name, each in scores.items()
             }

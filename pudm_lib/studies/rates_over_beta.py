@@ -1,22 +1,23 @@
 """How the result depends on beta (PUDM section 5.4.2, Figure 4): a grid of beta, method
 and seed as plain numbers, and sheets of samples, both small enough to be committed."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from pudm_lib.book.style import running_mean
+from pudm_lib.data.pixels import SHOWN
 from pudm_lib.data.splits import make_split
-from pudm_lib.experiments.one import Experiment, Result, experiment, run_many
-from pudm_lib.measures.numbers import pooled_rate
+from pudm_lib.experiments.many import run_many
+from pudm_lib.experiments.one import Result
+from pudm_lib.experiments.settings import Experiment, experiment
+from pudm_lib.measures.intervals import pooled_rate
 
-METHODS = ("pu_non_negative", "pu_absolute")
-SHOWN = 64  # samples of each point on its sheet
+COMPARED = ("pu_non_negative", "pu_absolute")
+
+
 # Distances and rates that are kept of every seed.
 KEPT = ("non_sensitive_rate", "frechet_pixels", "frechet_classifier")
 
@@ -44,7 +45,7 @@ def grid_experiments(
             )
             for seed in seeds
         ]
-        for method in METHODS
+        for method in COMPARED
         for beta in betas
     }
 
@@ -123,29 +124,7 @@ def points_of(grid: dict, method: str) -> list[dict]:
     return [p for p in grid["points"] if p["method"] == method]
 
 
-def to_png(samples: Tensor) -> bytes:
-    """uint8 (P, N, C, H, W), C = 1 or 3 -> a picture of P rows of N images, pixel by
-    pixel, from which `from_png` gets them back."""
-    p, n, c, h, w = samples.shape
-    rows = samples.permute(0, 3, 1, 4, 2).reshape(p * h, n * w, c).numpy()
-    picture = io.BytesIO()
-    Image.fromarray(rows[..., 0] if c == 1 else rows).save(picture, format="png")
-    return picture.getvalue()
-
-
-def from_png(png: bytes, points: int, images: int = SHOWN) -> Tensor:
-    """The samples that `to_png` put into a picture.
-
-    Raises:
-        ValueError: a picture whose sides the numbers do not divide.
-    """
-    rows = np.asarray(Image.open(io.BytesIO(png)))
-    rows = rows.reshape(*rows.shape[:2], -1)
-    if rows.shape[0] % points or rows.shape[1] % images:
-        raise ValueError(
-            f"a picture of {rows.shape[0]} x {rows.shape[1]} pixels does not hold "
-            f"{points} rows of {images} images"
-        )
-    h, w = rows.shape[0] // points, rows.shape[1] // images
-    parts = torch.from_numpy(rows.copy()).reshape(points, h, images, w, -1)
-    return parts.permute(0, 2, 4, 1, 3).contiguous()
+def running_mean(values, width: int = 25) -> np.ndarray:
+    """(n,) -> the means of all stretches of `width` neighbours, (n - width + 1,)."""
+    width = min(width, len(values))
+    return np.convolve(values, np.ones(width) / width, mode="valid")

@@ -8,18 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pudm_lib.data.splits import PUSplit, make_split, to_model_range
-from pudm_lib.detection.rules import auc
-from pudm_lib.detection.shortcuts import classes_of
+from pudm_lib.data import pixels
+from pudm_lib.data.pixels import to_model_range
+from pudm_lib.data.splits import PUSplit, make_split
+from pudm_lib.detection.roc import auc
 from pudm_lib.diffusion.process import add_noise, random_generator
-from pudm_lib.experiments.one import Experiment, draw, load_model, run_many
+from pudm_lib.experiments.many import run_many
+from pudm_lib.experiments.one import draw, load_model
+from pudm_lib.experiments.settings import Experiment
 from pudm_lib.machine.devices import available_cores, cpu_threads
 from pudm_lib.measures import numbers as metrics
-from pudm_lib.measures.judge import Evaluator, load_evaluator
+from pudm_lib.measures.judge import Judge, classes_of, load_judge
 from pudm_lib.steering.references import ReferenceDenoiser
-from pudm_lib.steering.safe_denoiser import PosteriorOdds, SafeDenoiser, by_time
+from pudm_lib.steering.safe_denoiser import SafeDenoiser, by_time, odds_hook
 
 SHOWN = 16  # pairs of samples that are kept as pictures
+
 # What is kept of `metrics.measure`.
 KEPT = (
     "non_sensitive_rate",
@@ -29,44 +33,16 @@ KEPT = (
     "frechet_classifier",
     "copies_share",
 )
+
 FLOORS = ("frechet_pixels_floor", "frechet_classifier_floor")
+
 TIMES = tuple(range(50, 1000, 100))  # of `separation`
-
-
-def odds_hook(
-    split: PUSplit,
-    *,
-    share: float,
-    width: float,
-    window: tuple[int, int],
-    cap: float,
-    count: int | None = None,
-) -> SafeDenoiser:
-    """Theorem 3.2 of the Safe Denoiser with all it needs taken from a split: S to stay
-    away from, the weight from S and U.
-
-    Args:
-        share: of sensitive images in the posterior odds, in [0, 1): the strength.
-        width, window, cap: see `ReferenceDenoiser` and `SafeDenoiser`.
-        count: of images of S to use, the first ones, >= 1; None: all.
-
-    Raises:
-        ValueError: an argument outside its range; see the parts.
-    """
-    if count is not None and not 1 <= count <= len(split.x_sensitive):
-        raise ValueError(f"count={count}, must be in 1 .. {len(split.x_sensitive)}")
-    sensitive = to_model_range(split.x_sensitive[:count])
-    unlabeled = to_model_range(split.x_unlabeled)
-    everything = ReferenceDenoiser(unlabeled, width=width, density_only=True)
-    odds = PosteriorOdds(share, everything)  # beta*(x_t) = pi / (1 - pi)
-    unsafe = ReferenceDenoiser(sensitive, width=width)  # E_unsafe[x|x_t]
-    return SafeDenoiser(unsafe, odds, window=tuple(window), cap=cap)
 
 
 def steered(
     jobs: Sequence[tuple[Experiment, torch.nn.Module, SafeDenoiser | None]],
     splits: Mapping[int, PUSplit],
-    evaluator: Evaluator,
+    judge: Judge,
 ) -> list[tuple[Tensor, dict[str, float], Tensor]]:
     """(samples, numbers, which are sensitive) for each (experiment, model, hook); drawn
     several at a time on a CPU.
@@ -84,7 +60,7 @@ def steered(
         images = list(pool.map(one, jobs))
     # Not in the pool: a distance draws its subsets from torch's one global stream.
     return [
-        (x, *metrics.measure(x, splits[run.seed], evaluator))
+        (x, *metrics.measure(x, splits[run.seed], judge))
         for x, (run, _, _) in zip(images, jobs, strict=True)
     ]
 
@@ -92,7 +68,7 @@ def steered(
 def median_nearest(images: Tensor, others: Tensor) -> float:
     """Median over uint8 images of the distance to the nearest of the others, in pixels
     of the model's range."""
-    features = (metrics.pixel_features(x) for x in (images, others))
+    features = (pixels.pixel_features(x) for x in (images, others))
     return metrics.nearest_distance(*features).median().item()
 
 
@@ -131,7 +107,7 @@ def separation(
     return found
 
 
-def measure(
+def measure_steering(
     runs: Sequence[Experiment],
     odds: Mapping[str, Any],
     sweeps: Mapping[str, Mapping[str, Any]],
@@ -164,7 +140,7 @@ def measure(
     splits = {run.seed: make_split(run.data, run.seed) for run in runs}
     results, models = run_many(runs), [load_model(run) for run in runs]
     device = str(next(models[0].parameters()).device)
-    evaluator = load_evaluator(first.data, device=device)
+    judge = load_judge(first.data, device=device)
 
     varied = {
         (name, label): {name: value}
@@ -179,10 +155,10 @@ def measure(
     chosen = [odds_hook(splits[seed], **odds) for seed in seeds]
     jobs = list(zip(runs, models, chosen, strict=True))
     jobs += [(first, models[0], hook) for hook in fresh.values()]
-    made = steered(jobs, splits, evaluator)
+    made = steered(jobs, splits, judge)
 
     def row(images: Tensor, numbers: Mapping[str, float], seed: int) -> dict[str, Any]:
-        return _row(images, numbers, splits[seed], evaluator)
+        return _row(images, numbers, splits[seed], judge)
 
     after = [row(x, n, s) for (x, n, _), s in zip(made, seeds, strict=False)]
     swept = dict.fromkeys(varied, after[0])
@@ -193,7 +169,7 @@ def measure(
     order = plain.sensitive.int().argsort(descending=True, stable=True)[:SHOWN]
     numbers = {
         "judge": {
-            name: getattr(evaluator, name)
+            name: getattr(judge, name)
             for name in ("accuracy", "sensitivity", "specificity")
         },
         "sizes": [len(x) for x in (split.x_unlabeled, split.x_sensitive, split.x_test)],
@@ -221,13 +197,11 @@ def _is_chosen(change: Mapping[str, Any], odds: Mapping[str, Any]) -> bool:
 
 
 def _row(
-    images: Tensor, numbers: Mapping[str, float], split: PUSplit, evaluator: Evaluator
+    images: Tensor, numbers: Mapping[str, float], split: PUSplit, judge: Judge
 ) -> dict[str, Any]:
     """The kept numbers of one set of samples, its median distances to the nearest image
     of U and of the held-out ones, and how many samples each class has."""
-    classes = classes_of(images, evaluator).bincount(
-        minlength=len(evaluator.sensitive_classes)
-    )
+    classes = classes_of(images, judge).bincount(minlength=len(judge.sensitive_classes))
     return {name: numbers[name] for name in KEPT} | {
         "to_unlabeled": median_nearest(images, split.x_unlabeled),
         "to_held_out": median_nearest(images, split.x_test),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pudm_lib.data.pixels import to_model_range
 from pudm_lib.diffusion.process import random_generator
+from pudm_lib.training.augment import affine
 from pudm_lib.training.settings import TrainingSettings
 
 # Streams of randomness: the order of the images here, the noise and the conditions
@@ -93,6 +95,70 @@ def batch_order(
         return drawn[(drawn >= 0) & (drawn < len(sets[name]))]
 
     return random_order
+
+
+class Batches:
+    """The images of each step with their noise levels, their noise and conditions.
+
+    Args:
+        null: the condition that stands for none, for a model with conditions.
+
+    sets: the images that the method looks at, by name.
+    size: images in a batch, of all sets.
+    """
+
+    def __init__(
+        self,
+        images: TrainingImages,
+        settings: TrainingSettings,
+        seed: int,
+        device: torch.device,
+        null: int | None,
+    ):
+        self.sets = sets_in_use(images, settings, device)
+        self.conditions, self.null = images.conditions, null
+        if self.conditions is not None:
+            check_conditions(self.conditions, self.sets, null)
+        self.settings, self.seed, self.device = settings, seed, device
+        self.order = batch_order(self.sets, settings, seed)
+        self.size = sum(getattr(settings, f"batch_{name}") for name in self.sets)
+
+    def at(self, step: int) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[int]]:
+        """x0, eps, t, [c] of the images of U, S and N, in this order, and their counts;
+        [] for a model without a condition."""
+        settings, parts, sizes = self.settings, [], []
+        for name in ("unlabeled", "sensitive", "normal"):
+            chosen = self.order(name, step)
+            sizes.append(len(chosen))
+            if not len(chosen):
+                continue
+            stream = (NOISE, list(self.sets).index(name), step)
+            generator = random_generator(self.seed, *stream, device=self.device)
+            x0 = self.sets[name][chosen.to(self.device)]
+            x0 = to_model_range(x0) if x0.dtype == torch.uint8 else x0
+            if settings.augmentation in ("affine", f"affine_{name}"):
+                x0 = affine(x0, generator)
+            eps = torch.randn(x0.shape, generator=generator, device=self.device)
+            t = torch.randint(
+                settings.num_train_timesteps,
+                (len(x0),),
+                generator=generator,
+                device=self.device,
+            )
+            parts.append((x0, eps, t, *self._condition(name, chosen, step)))
+        x0, eps, t, *c = (torch.cat(column) for column in zip(*parts, strict=True))
+        return x0, eps, t, c, sizes
+
+    def _condition(self, name: str, chosen: Tensor, step: int) -> tuple[Tensor, ...]:
+        """The conditions of a set's chosen images, a share p_uncond of them replaced by
+        the null class, so that the model learns both halves of guidance."""
+        if self.conditions is None:
+            return ()
+        stream = (DROP, list(self.sets).index(name), step)
+        draws = torch.rand(len(chosen), generator=random_generator(self.seed, *stream))
+        c = self.conditions[name][chosen]
+        c = c.masked_fill(draws < self.settings.p_uncond, self.null)
+        return (c.to(self.device),)
 
 
 def batch_pieces(

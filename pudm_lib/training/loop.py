@@ -23,31 +23,23 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pudm_lib.data.splits import to_model_range
 from pudm_lib.diffusion.networks import null_class
 from pudm_lib.diffusion.process import (
     add_noise,
     alphas_cumprod_of,
     denoising_error,
     linear_betas,
-    random_generator,
 )
 from pudm_lib.machine.compiling import compiled
-from pudm_lib.machine.devices import cpu_threads, resolve_device, resolve_precision
-from pudm_lib.machine.memory import first_that_fits
-from pudm_lib.machine.paths import headless
-from pudm_lib.machine.processes import agreed, is_main
-from pudm_lib.machine.stopping import EXIT_CODE, asked_to_stop
-from pudm_lib.training.augment import affine
-from pudm_lib.training.batches import (
-    DROP,
-    NOISE,
-    TrainingImages,
-    batch_order,
-    batch_pieces,
-    check_conditions,
-    sets_in_use,
+from pudm_lib.machine.devices import (
+    cpu_threads,
+    first_that_fits,
+    resolve_device,
+    resolve_precision,
 )
+from pudm_lib.machine.paths import headless
+from pudm_lib.machine.processes import EXIT_CODE, agreed, asked_to_stop, is_main
+from pudm_lib.training.batches import Batches, TrainingImages, batch_pieces
 from pudm_lib.training.losses import risk_and_weights
 from pudm_lib.training.settings import TrainingSettings
 from pudm_lib.training.state import HISTORY, TrainingState
@@ -150,25 +142,20 @@ class _Loop:
         self.alphas_cumprod = alphas_cumprod_of(
             linear_betas(settings.num_train_timesteps)
         ).to(self.device)
-        self.sets = sets_in_use(images, settings, self.device)
-        self.conditions = images.conditions
-        if self.conditions is not None:
-            self.null = null_class(model)
-            check_conditions(self.conditions, self.sets, self.null)
+        null = null_class(model) if images.conditions is not None else None
+        self.batches = Batches(images, settings, seed, self.device, null)
         self.pieces = batch_pieces(
-            sum(getattr(settings, f"batch_{name}") for name in self.sets),
+            self.batches.size,
             processes=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
             accumulate=settings.accumulate,
         )
-        self.seed = seed
-        self.order = batch_order(self.sets, settings, seed)
         self.settings = settings
 
     def advance(self) -> None:
         """One step of Algorithm 1."""
         settings, state = self.settings, self.state
-        x0, eps, t, c, sizes = self._batch()
+        x0, eps, t, c, sizes = self.batches.at(state.step)
 
         def errors(piece: slice) -> Tensor:
             x_t = add_noise(x0[piece], eps[piece], t[piece], self.alphas_cumprod)
@@ -205,43 +192,6 @@ class _Loop:
         # Without S in the batch the mean is NaN, which history shows as a gap.
         state.update(torch.stack([*kept, ell_s.mean()]))
 
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[int]]:
-        """x0, eps, t, [c] of the images of U, S and N, in this order, and their counts;
-        [] for a model without a condition."""
-        settings, step, parts, sizes = self.settings, self.state.step, [], []
-        for name in ("unlabeled", "sensitive", "normal"):
-            chosen = self.order(name, step)
-            sizes.append(len(chosen))
-            if not len(chosen):
-                continue
-            stream = (NOISE, list(self.sets).index(name), step)
-            generator = random_generator(self.seed, *stream, device=self.device)
-            x0 = self.sets[name][chosen.to(self.device)]
-            x0 = to_model_range(x0) if x0.dtype == torch.uint8 else x0
-            if settings.augmentation in ("affine", f"affine_{name}"):
-                x0 = affine(x0, generator)
-            eps = torch.randn(x0.shape, generator=generator, device=self.device)
-            t = torch.randint(
-                settings.num_train_timesteps,
-                (len(x0),),
-                generator=generator,
-                device=self.device,
-            )
-            parts.append((x0, eps, t, *self._condition(name, chosen)))
-        x0, eps, t, *c = (torch.cat(column) for column in zip(*parts, strict=True))
-        return x0, eps, t, c, sizes
-
-    def _condition(self, name: str, chosen: Tensor) -> tuple[Tensor, ...]:
-        """The conditions of a set's chosen images, a share p_uncond of them replaced by
-        the null class, so that the model learns both halves of guidance."""
-        if self.conditions is None:
-            return ()
-        stream = (DROP, list(self.sets).index(name), self.state.step)
-        draws = torch.rand(len(chosen), generator=random_generator(self.seed, *stream))
-        c = self.conditions[name][chosen]
-        c = c.masked_fill(draws < self.settings.p_uncond, self.null)
-        return (c.to(self.device),)
-
     def look(self) -> str:
         """The latest losses in words; stops if any of the last steps is not finite."""
         step = self.state.step
@@ -266,8 +216,8 @@ class _Loop:
     def what_fits(self, error: torch.OutOfMemoryError) -> str:
         """The error in words, and in how many pieces the batch would fit: tried here
         with one forward and backward pass."""
-        batch = sum(getattr(self.settings, f"batch_{name}") for name in self.sets)
-        shape = self.sets["unlabeled"].shape[1:]
+        batch = self.batches.size
+        shape = self.batches.sets["unlabeled"].shape[1:]
         processes = self.accelerator.num_processes
 
         def attempt(accumulate: int) -> None:
@@ -275,7 +225,7 @@ class _Loop:
             images = math.ceil(batch / (processes * accumulate))
             x_t = torch.zeros(images, *shape, device=self.device)
             t = torch.zeros(images, dtype=torch.long, device=self.device)
-            c = () if self.conditions is None else (torch.zeros_like(t),)
+            c = () if self.batches.conditions is None else (torch.zeros_like(t),)
             with self.accelerator.autocast():
                 self.state.network(x_t, t, *c).sample.float().square().sum().backward()
 

@@ -135,6 +135,18 @@ METHODS = {
 }
 
 
+# Settings that a method does not look at, so that they do not make it train twice.
+IGNORES = {
+    "unsupervised": ("beta", "gamma", "batch_sensitive", "batch_normal"),
+    "supervised": ("beta", "gamma", "batch_normal"),
+    "supervised_code": ("beta", "gamma", "batch_normal"),
+    "pu_unbiased": ("gamma", "batch_normal"),
+    "pu_non_negative": ("gamma", "batch_normal"),
+    "pu_absolute": ("gamma", "batch_normal"),
+    "pnu": (),
+}
+
+
 def risk_and_weights(
     ell: Tensor, sizes: Sequence[int], *, method: str, beta: float, gamma: float
 ) -> tuple[Risk, Tensor]:

@@ -9,7 +9,7 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from pudm_lib.machine.messages import one_line
+from pudm_lib.machine.paths import one_line
 from pudm_lib.machine.store import (
     CheckpointError,
     load_tensors,

@@ -1,0 +1,23 @@
+"""What a reader turns: sliders, buttons, and what they draw."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules="beta_explorer controls live_toy noise_and_loss toy_training".split(),
+    submod_attrs={
+        "beta_explorer": "describe_beta draw_beta index_grid".split(),
+        "controls": """
+            Control DESCRIPTION explore interactive make_control panel picture png_of
+            show_static show_words
+        """.split(),
+        "live_toy": "BETAS Cancelled LiveTraining".split(),
+        "noise_and_loss": """
+            draw_loss loss_explorer noise_explorer pushes schedules
+        """.split(),
+        "toy_training": """
+            LEVELS TRUE_BETA describe draw_points draw_toy leaked train_toy
+            training_settings
+        """.split(),
+    },
+)

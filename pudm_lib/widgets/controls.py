@@ -18,8 +18,7 @@ from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from pudm_lib.machine.messages import one_line
-from pudm_lib.machine.paths import headless
+from pudm_lib.machine.paths import headless, one_line
 
 MOST_CONTROLS = 3
 DPI = 100

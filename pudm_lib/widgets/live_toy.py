@@ -1,6 +1,6 @@
 """Train a 2-D toy while the reader watches, with a bar and a button that stops it.
 
-The training, `pudm_lib.widgets.toy_training`, runs in a thread, so that the kernel goes on
+The training, `toy_training`, runs in a thread, so that the kernel goes on
 hearing the buttons, and looks every few steps whether it has been cancelled.
 """
 
@@ -11,7 +11,7 @@ import ipywidgets
 from IPython.display import display
 from torch import nn
 
-from pudm_lib.machine.messages import one_line
+from pudm_lib.machine.paths import one_line
 from pudm_lib.widgets.controls import (
     DESCRIPTION,
     Control,

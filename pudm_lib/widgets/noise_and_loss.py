@@ -1,7 +1,7 @@
 """What the widgets of chapters 01 and 03 draw: a noised picture, the loss's slopes.
 
 Each explorer computes once what it needs, and its drawing takes it from there;
-`pudm_lib.widgets.controls.explore` does the rest. The margins of the figures are given: working
+`controls.explore` does the rest. The margins of the figures are given: working
 them out anew for each picture would take half of its time.
 """
 

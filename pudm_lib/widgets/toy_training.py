@@ -15,7 +15,9 @@ from pudm_lib.diffusion import mixtures as toys
 from pudm_lib.diffusion import process as diffusion
 from pudm_lib.diffusion.networks import MLPDenoiser
 from pudm_lib.diffusion.sampling import SamplingSettings, make_scheduler
-from pudm_lib.training.loop import TrainingImages, TrainingSettings, train
+from pudm_lib.training.batches import TrainingImages
+from pudm_lib.training.loop import train
+from pudm_lib.training.settings import TrainingSettings
 
 TRUE_BETA = 1 / 11
 NUM_POINTS = 600  # drawn from the model for a picture

@@ -131,7 +131,7 @@ def names(node: ast.AST) -> set[str]:
 
 
 def first_names(target: ast.AST, over: ast.AST, axes: set[str]) -> set[str]:
-    """The loop variables that stand for axes: those of the zipped arguments which do."""
+    """The loop variables that stand for axes: those of zipped arguments that do."""
     if not isinstance(target, ast.Tuple):
         return names(target)
     parts = over.args if called(over) in ("zip", "enumerate") else [over]

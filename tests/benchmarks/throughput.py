@@ -33,14 +33,20 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from PIL import Image
 from torchvision import transforms
 
-from pudm_lib.book.page import environment, plain
+from pudm_lib.book.page import plain
 from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.diffusion.sampling import SamplingSettings, sample
 from pudm_lib.experiments.budgets import PASSES, network_cost
 from pudm_lib.machine.compiling import COMPILE, compiled
-from pudm_lib.machine.devices import available_cores, cpu_threads, resolve_device
+from pudm_lib.machine.devices import (
+    available_cores,
+    cpu_threads,
+    environment,
+    resolve_device,
+)
 from pudm_lib.machine.paths import write_atomically
-from pudm_lib.training.loop import LOOK_EVERY, TrainingImages, train
+from pudm_lib.training.batches import TrainingImages
+from pudm_lib.training.loop import LOOK_EVERY, train
 from pudm_lib.training.settings import TrainingSettings
 
 SENSITIVE = 12  # one of so many images in a batch is labelled, as in the paper

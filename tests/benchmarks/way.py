@@ -4,8 +4,8 @@
 
 Runs two seeds of a tiny experiment in a folder of their own and notes the library's
 files in the order in which a function of each is first called; a return is no visit.
-The first run trains the judge as well, the second finds it. What lies in machine/, where
-there is such a room, is left out.
+The first run trains the judge as well, the second finds it. What lies in machine/,
+where there is such a room, is left out.
 """
 
 import os

@@ -1,6 +1,8 @@
 """What every data set is to the library: labels at once, pixels when asked for, always
-uint8 (N, C, H, W), each image decoded once."""
+uint8 (N, C, H, W), each image decoded once; and the forms that pixels take.
+"""
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tvf
 from tqdm.auto import tqdm
 
-from pudm_lib.machine.messages import one_line
-from pudm_lib.machine.paths import headless
+from pudm_lib.machine.paths import headless, one_line
 
 # Sets without an official test part give up this share, drawn once and for all.
 HELD_OUT_SHARE = 0.32
+
 HELD_OUT_SEED = 0
 
 
@@ -139,3 +141,62 @@ def decode(file: Path, channels: int | None) -> Tensor:
     return torch.from_numpy(pixels.copy().reshape(*pixels.shape[:2], -1)).permute(
         2, 0, 1
     )
+
+
+def to_model_range(images: Tensor) -> Tensor:
+    """uint8 0 .. 255 -> float32 -1 .. 1."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float -1 .. 1 -> uint8, rounded to the nearest level; outside is clipped."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def to_display(images) -> np.ndarray:
+    """uint8 (B, C, H, W) -> (B, H, W) or (B, H, W, 3) for imshow."""
+    images = np.asarray(images)
+    return images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+
+
+SHOWN = 64  # samples of each point on a sheet that is kept as a picture
+
+
+def to_png(samples: Tensor) -> bytes:
+    """uint8 (P, N, C, H, W), C = 1 or 3 -> a picture of P rows of N images, pixel by
+    pixel, from which `from_png` gets them back."""
+    p, n, c, h, w = samples.shape
+    rows = samples.permute(0, 3, 1, 4, 2).reshape(p * h, n * w, c).numpy()
+    picture = io.BytesIO()
+    Image.fromarray(rows[..., 0] if c == 1 else rows).save(picture, format="png")
+    return picture.getvalue()
+
+
+def from_png(png: bytes, points: int, images: int = SHOWN) -> Tensor:
+    """The samples that `to_png` put into a picture.
+
+    Raises:
+        ValueError: a picture whose sides the numbers do not divide.
+    """
+    rows = np.asarray(Image.open(io.BytesIO(png)))
+    rows = rows.reshape(*rows.shape[:2], -1)
+    if rows.shape[0] % points or rows.shape[1] % images:
+        raise ValueError(
+            f"a picture of {rows.shape[0]} x {rows.shape[1]} pixels does not hold "
+            f"{points} rows of {images} images"
+        )
+    h, w = rows.shape[0] // points, rows.shape[1] // images
+    parts = torch.from_numpy(rows.copy()).reshape(points, h, images, w, -1)
+    return parts.permute(0, 2, 4, 1, 3).contiguous()
+
+
+# Covariances of more pixels than images mean nothing: larger images are averaged down.
+MAX_PIXEL_SIDE = 16
+
+
+def pixel_features(images: Tensor) -> Tensor:
+    """uint8 (N, C, H, W) -> float32 (N, D), averaged down to at most 16 x 16 pixels."""
+    x = to_model_range(images)
+    if x.shape[-1] > MAX_PIXEL_SIDE:
+        x = nn.functional.adaptive_avg_pool2d(x, MAX_PIXEL_SIDE)
+    return x.flatten(1)

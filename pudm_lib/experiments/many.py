@@ -1,4 +1,4 @@
-"""Independent trainings side by side, one process each, under one progress bar.
+"""Several experiments, side by side: one process each, under one progress bar.
 
 Measured on two cores: two one-thread processes do half as many steps a second again as
 one process with two threads.
@@ -14,7 +14,57 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from pudm_lib.data.splits import make_split
+from pudm_lib.experiments.keys import result_key
+from pudm_lib.experiments.one import Result, is_done, run
+from pudm_lib.experiments.settings import Experiment
+from pudm_lib.machine.devices import available_cores, resolve_device
 from pudm_lib.machine.paths import headless
+from pudm_lib.machine.processes import num_processes
+from pudm_lib.measures.judge import load_judge
+
+# So many steps of a small network take about as long as a process to start.
+FEW_STEPS = 200
+
+
+def run_many(
+    experiments: Sequence[Experiment], *, workers: int | None = None
+) -> list[Result]:
+    """`run` for each, independent trainings side by side, one process each.
+
+    On a GPU one process at a time uses it fully, and for a few steps none is started.
+
+    Args:
+        workers: processes; default: cores / threads of the experiments, 1 on a GPU or
+            for `FEW_STEPS` altogether. Not used under torchrun, whose processes all
+            train the same model.
+
+    Raises:
+        What `run` raises, for the first experiment that fails; those that finished
+        before it are kept.
+    """
+    if num_processes() > 1:
+        return [run(e) for e in experiments]
+    # The same experiment asked for twice is made once.
+    missing = list({result_key(e): e for e in experiments if not is_done(e)}.values())
+    if missing:
+        for e in missing:  # refuse bad data before any process starts
+            make_split(e.data, e.seed)
+        training = missing[0].training
+        total = sum(e.training.steps for e in missing)
+        if workers is None:
+            on_gpu = resolve_device(training.device) == "cuda"
+            alone = on_gpu or total <= FEW_STEPS
+            workers = 1 if alone else max(1, available_cores() // training.threads)
+        # The judge is shared: made here, before the processes would wait for it.
+        for data in {e.data for e in missing}:
+            load_judge(data, device=resolve_device(training.device))
+        if min(workers, len(missing)) == 1:
+            for e in missing:
+                run(e)
+        else:
+            side_by_side(run, missing, workers=workers, total=total)
+    return [run(e) for e in experiments]
 
 
 def side_by_side(
@@ -86,3 +136,17 @@ def _work(function: Callable[..., Any], index: int, item: Any) -> None:
         _steps.put((index, step, losses))
 
     function(item, report=report)
+
+
+def frame(results: Sequence[Result]):
+    """A pandas table of results, one row each: the settings that a comparison is about
+    (method, beta, seed), then every number of `measures.measure`."""
+    import pandas  # half a second, for those who look at tables
+
+    rows = [
+        {"method": e.training.method, "beta": e.training.beta, "seed": e.seed}
+        | result.numbers
+        for result in results
+        for e in (result.experiment,)
+    ]
+    return pandas.DataFrame(rows)
