@@ -48,21 +48,22 @@ def corrected_rate(rate: float, sensitivity: float, specificity: float) -> float
     return float(np.clip((rate + sensitivity - 1) / power, 0, 1))
 
 
-def _as_features(name: str, num_features: int, **options):
+def _as_features(metric_class, num_features: int, **options):
     """A torchmetrics distance that takes features instead of images."""
-    from torchmetrics import image  # brings matplotlib, which training does without
-
     identity = nn.Identity()
     # torchmetrics reads the size of the covariance from this attribute.
     identity.num_features = num_features
-    return getattr(image, name)(feature=identity, **ALONE, **options)
+    return metric_class(feature=identity, **ALONE, **options)
 
 
 def frechet_distance(features: Tensor, reference: Tensor) -> float:
     """Of two Gaussians fitted to (N, D) and (M, D) features; NaN below 2 of either."""
     if min(len(features), len(reference)) < 2:
         return float("nan")
-    metric = _as_features("FrechetInceptionDistance", features.shape[1])
+    # Here and not above: it brings matplotlib, which training does without.
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = _as_features(FrechetInceptionDistance, features.shape[1])
     metric.set_dtype(torch.float64)
     metric.update(reference, real=True)
     metric.update(features, real=False)
@@ -83,11 +84,13 @@ def kernel_distance(features: Tensor, reference: Tensor) -> tuple[float, float]:
     smaller = min(len(features), len(reference))
     if smaller < 4:
         return float("nan"), float("nan")
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     with warnings.catch_warnings():
         # A few thousand feature vectors are not the "large datasets" it warns of.
         warnings.filterwarnings("ignore", "Metric .* will save all extracted features")
         metric = _as_features(
-            "KernelInceptionDistance",
+            KernelInceptionDistance,
             features.shape[1],
             subsets=KERNEL_SUBSETS,
             subset_size=min(250, smaller - 1),
