@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pudm_lib.book.fresh import code_hash
 from pudm_lib.data.splits import make_split
-from pudm_lib.experiments import keys
 from pudm_lib.experiments import settings as experiment_settings
 from pudm_lib.experiments.keys import result_key, training_key
 from pudm_lib.experiments.many import run_many, side_by_side
@@ -103,21 +101,6 @@ def test_only_what_matters_makes_a_new_run():
     assert training_key(plain[0]) == training_key(plain[1])
 
 
-def test_changed_code_makes_a_new_run_and_a_changed_comment_does_not(
-    tmp_path, monkeypatch
-):
-    module = tmp_path / "losses.py"
-    monkeypatch.setattr(keys.pudm_lib, "__file__", str(tmp_path / "__init__.py"))
-
-    def hashed(source):
-        module.write_text(source)
-        return code_hash.__wrapped__(("losses",))
-
-    first = hashed('"""Doc."""\ndef f(x):\n    """Twice."""\n    return 2 * x\n')
-    assert first == hashed('"""Other."""\ndef f(x):  # why\n    return 2 * x\n')
-    assert first != hashed("def f(x):\n    return 3 * x\n")
-
-
 def test_a_truncated_result_is_named(runs):
     e = experiment("ci", seed=3)
     run(e)
@@ -170,7 +153,7 @@ def test_a_conditional_experiment_asks_for_each_condition_in_turn(runs):
     assert asked_conditions(experiment("ci")) is None
 
 
-def test_only_a_conditional_experiment_counts_what_is_for_conditions(monkeypatch):
+def test_only_a_conditional_experiment_counts_what_is_for_conditions():
     def all_keys(**settings):
         e = experiment("ci", **settings)
         return training_key(e), result_key(e)
@@ -180,13 +163,6 @@ def test_only_a_conditional_experiment_counts_what_is_for_conditions(monkeypatch
     assert all_keys(condition="pairs", p_uncond=0.2)[0] != pairs[0] != plain[0]
     more = all_keys(condition="pairs", guidance_scale=3.0)
     assert more[0] == pairs[0] and more[1] != pairs[1]
-    monkeypatch.setattr(keys, "code_hash", lambda modules: str(modules))
-    before, before_pairs = all_keys(), all_keys(condition="pairs")
-    changed = {("guidance",): "other"}
-    monkeypatch.setattr(keys, "code_hash", lambda m: changed.get(m, str(m)))
-    assert all_keys() == before
-    after = all_keys(condition="pairs")
-    assert after[0] == before_pairs[0] and after[1] != before_pairs[1]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -246,14 +222,16 @@ def test_a_changed_picture_makes_a_new_run(tmp_path):
     assert training_key(e) != before
 
 
-def _stop_then_wait(item, report):
-    if item == "fails":
+def _fail_or_wait(item, report):
+    name, folder = item
+    if name == "fails":
         raise ValueError("this one fails")
-    time.sleep(600)
+    time.sleep(300)
+    (folder / "ended").touch()
 
 
-def test_a_failure_does_not_wait_for_the_other_models():
-    start = time.monotonic()
+def test_a_failure_does_not_wait_for_the_other_models(tmp_path):
+    items = [("waits", tmp_path), ("fails", tmp_path)]
     with pytest.raises(ValueError, match="this one fails"):
-        side_by_side(_stop_then_wait, ["waits", "fails"], workers=2, total=2)
-    assert time.monotonic() - start < 120
+        side_by_side(_fail_or_wait, items, workers=2, total=2)
+    assert not (tmp_path / "ended").exists()

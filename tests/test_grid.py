@@ -61,7 +61,7 @@ def snakemake(project: Path, *arguments: str, profile="local") -> subprocess.Pop
 
 
 def finished(process: subprocess.Popen, code: int = 0) -> str:
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     assert process.returncode == code, output
     return output
 

@@ -21,13 +21,12 @@ def make(toy=TOY, steps: int = 60) -> live.LiveTraining:
     return live.LiveTraining(toy, SLIDER, steps, 100)
 
 
-def wait_until(condition, seconds: float = 30) -> float:
-    """Seconds that it took."""
-    start = time.perf_counter()
+def wait_until(condition) -> None:
+    """The deadline is for a test that would hang, and no claim."""
+    end = time.monotonic() + 600
     while not condition():
-        assert time.perf_counter() - start < seconds, "it never happened"
+        assert time.monotonic() < end, "it never happened"
         time.sleep(0.005)
-    return time.perf_counter() - start
 
 
 def endless(beta, *, report, on_model):
@@ -106,13 +105,24 @@ def test_the_same_beta_gives_the_same_picture_and_another_does_not():
     assert seen[0.1] != seen[0.3]
 
 
-def test_cancel_acts_within_a_second_and_a_second_run_works():
-    slow = partial(live.train_toy, method="pu_non_negative", steps=100_000, seed=100)
+def test_cancel_acts_at_the_next_look_and_a_second_run_works():
+    looks_after = []
+
+    def slow(beta, *, report, on_model):
+        def counted(step, losses):
+            if training.cancelled.is_set():
+                looks_after.append(step)
+            report(step, losses)
+
+        options = {"method": "pu_non_negative", "steps": 100_000, "seed": 100}
+        return live.train_toy(beta, report=counted, on_model=on_model, **options)
+
     training = make(slow, 100_000)
     training.train.click()
     wait_until(lambda: training.bar.value > 0)
     training.cancel.click()
-    assert wait_until(lambda: usable(training)) < 1.0
+    wait_until(lambda: usable(training))
+    assert len(looks_after) <= 1
     assert re.search(r"Cancelled after \d+ of 100000 steps", words_of(training.line))
     training.toy, training.steps = TOY, 60
     training.train.click()

@@ -43,7 +43,7 @@ def together(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PUDM_RUNS", str(folder / "runs"))
         done = subprocess.run(
-            [*command, str(folder)], capture_output=True, text=True, timeout=300
+            [*command, str(folder)], capture_output=True, text=True, timeout=900
         )
     assert done.returncode == 0, done.stderr
     return folder

@@ -90,9 +90,9 @@ def test_kill_9_leaves_a_checkpoint_that_resumes_to_the_same_bits(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     here = os.path.dirname(__file__)
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(path), here])
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not path.exists():
-        assert time.monotonic() < deadline, "no checkpoint within two minutes"
+        assert time.monotonic() < deadline, "no checkpoint within ten minutes"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -26,7 +26,8 @@ from pudm_lib.book.runner import KERNEL
 CHAPTER = "06_choose_beta"
 PICTURES = ROOT / "build" / "browser"
 SECOND = 1000  # playwright counts in milliseconds
-PATIENCE = 90 * SECOND
+# A deadline for a test that would hang, and no claim.
+PATIENCE = 300 * SECOND
 
 # Without a sandbox, which a container has no rights for; nothing else is fetched.
 FLAGS = (
@@ -105,7 +106,7 @@ def lab(notebook, tmp_path):
             server.wait(60)
 
 
-def wait_for(address: str, server: subprocess.Popen, seconds: float = 60) -> None:
+def wait_for(address: str, server: subprocess.Popen, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
         try:
@@ -134,7 +135,7 @@ def run_all_cells(page: Page) -> None:
     page.get_by_text("(ipykernel) | Idle").wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.wait_for_function(ALL_HAVE_RUN, timeout=150 * SECOND)
+    page.wait_for_function(ALL_HAVE_RUN, timeout=2 * PATIENCE)
     errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
     assert errors.all_text_contents() == []
 
@@ -197,10 +198,8 @@ def train_and_cancel(page: Page) -> None:
     expect(words).to_contain_text("steps with β")
     expect(train).to_be_disabled()
     cancel.focus()
-    start = time.monotonic()
     page.keyboard.press("Enter")
-    expect(words).to_contain_text("Cancelled after", timeout=5 * SECOND)
-    print(f"cancelled after {time.monotonic() - start:.2f} s")
+    expect(words).to_contain_text("Cancelled after")
     expect(panel.get_by_role("img")).to_be_visible()  # the last picture stays
     expect(cancel).to_be_disabled()
     photograph(page, panel, "cancelled")
