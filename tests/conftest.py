@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "test"
@@ -14,6 +15,13 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("PUDM_HEADLESS", "1")
 os.environ.setdefault("PUDM_RUNS", str(BUILD / "runs"))
 os.environ.setdefault("PUDM_FIGURES", str(BUILD / "figures"))
+
+
+# Hypothesis has two clocks of its own. They would fail a test on a slow machine.
+settings.register_profile(
+    "book", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("book")
 
 
 @pytest.fixture

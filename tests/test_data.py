@@ -27,7 +27,7 @@ needs_mnist = pytest.mark.skipif(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 10_000),
     normal=st.sampled_from(["even", "odd", "3", "0,7"]),

@@ -43,7 +43,7 @@ def test_add_noise_and_its_inversion_are_those_of_diffusers(shape):
         assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     num_steps=st.integers(1, 1000),
     share=st.floats(0, 1),
@@ -58,7 +58,7 @@ def test_round_trips(num_steps, share, seed):
     assert torch.allclose(diffusion.eps_from_x0(x_t, x0, t, alphas), eps, atol=1e-10)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     start=st.floats(1e-6, 0.5), rise=st.floats(0, 0.4), num_steps=st.integers(2, 300)
 )

@@ -130,6 +130,22 @@ def test_cancel_acts_at_the_next_look_and_a_second_run_works():
     assert usable(training) and words_of(training.line).startswith("Trained with")
 
 
+def test_a_cancel_while_a_picture_is_made_is_not_put_off(monkeypatch):
+    # The model's points are half of the work; the map of its errors is not begun.
+    training, drawn, draw_points = make(), [], live.draw_points
+
+    def cancelled_meanwhile(model, seed):
+        training.cancel.click()
+        return draw_points(model, seed)
+
+    monkeypatch.setattr(live, "draw_points", cancelled_meanwhile)
+    monkeypatch.setattr(live, "draw_toy", lambda *a: drawn.append(a))
+    training.train.click()
+    training.thread.join()
+    assert drawn == [] and training.place.value == ""
+    assert words_of(training.line).startswith("Cancelled after 25 of 60 steps")
+
+
 def test_the_last_picture_stays_when_cancelled():
     training = make()
     training.train.click()

@@ -54,7 +54,7 @@ def literal(method, ell_u, ell_s, ell_n, beta, gamma):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(u=ELLS, s=ELLS, n=ELLS, beta=st.sampled_from([0.0, 0.1, 0.5, 0.99]))
 def test_values_and_gradients_equal_the_literal_loop(method, u, s, n, beta):
     fast = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (u, s, n)]

@@ -71,7 +71,7 @@ def test_score_is_the_gradient_of_log_prob(mixture, alpha_bar):
     assert torch.allclose(mixture.score(x.detach(), alpha_bar), gradient, atol=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(alpha_bar=st.floats(1e-4, 0.9999), seed=st.integers(0, 10**6))
 def test_tweedie_and_the_split_of_x_t(alpha_bar, seed):
     x_t = points(20, 2, seed)
@@ -129,7 +129,7 @@ def test_no_noise_keeps_the_point():
     assert torch.allclose(PLANE.posterior_mean(x, 1.0), x)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(beta=st.floats(0.01, 0.99), seed=st.integers(0, 10**6))
 def test_pu_mixture_is_equation_13(beta, seed):
     p_normal, p_sensitive = toys.pu_toy()

@@ -167,29 +167,36 @@ def test_picture_carries_its_size_and_escaped_text():
     assert 'width="200" height="100"' in html  # 2 x 1 inches
 
 
-def pictures_a_move(box: ipywidgets.VBox) -> list[int]:
-    """How many pictures are drawn for each move of a panel's slider; no network may be
-    called for any of them."""
+def drawn_a_move(box: ipywidgets.VBox) -> list[tuple[int, int]]:
+    """How many figures and pictures are made for each move of a panel's slider; no
+    network may be called for any of them, so nothing is trained either."""
     row, _, place = box.children
     (slider, *_) = row.children
     values = [value for _, value in slider.options if value != slider.value]
-    counts, drawn, png_of = [], [], widgets.png_of
+    counts, figures, pictures = [], [], []
+    begin, png_of = Figure.__init__, widgets.png_of
 
-    def counting(figure):
-        drawn.append(figure)
+    def counted_figure(self, *args, **options):
+        figures.append(self)
+        begin(self, *args, **options)
+
+    def counted_picture(figure):
+        pictures.append(figure)
         return png_of(figure)
 
-    def refused(*_):
+    def refused(*_, **__):
         raise AssertionError("a move of a slider called a network")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(widgets, "png_of", counting)
+        patch.setattr(Figure, "__init__", counted_figure)
+        patch.setattr(widgets, "png_of", counted_picture)
         patch.setattr(torch.nn.Module, "__call__", refused)
         for value in values[:4]:
             before = place.value
-            drawn.clear()
+            figures.clear()
+            pictures.clear()
             slider.value = value
-            counts.append(len(drawn))
+            counts.append((len(figures), len(pictures)))
             assert place.value != before
     return counts
 
@@ -235,7 +242,7 @@ def test_beta_explorer_starts_beside_the_true_share_and_draws_once_a_move(boxes)
         "PU non-negative (eq. 19)",
         "PU absolute",
     ]
-    assert set(pictures_a_move(box)) == {1}
+    assert set(drawn_a_move(box)) == {(1, 1)}
     methods.value = "pu_absolute"
     assert "PU absolute" in words_of(box.children[1])
 
@@ -296,7 +303,7 @@ def test_noise_explorer(boxes):
     static, box = boxes
     left = diffusion.alphas_cumprod_of(diffusion.linear_betas(1000))[249]
     assert f"At index 249 of the linear schedule {left:.2g} of" in static.alt
-    assert set(pictures_a_move(box)) == {1}
+    assert set(drawn_a_move(box)) == {(1, 1)}
     slider, schedule = box.children[0].children
     slider.value, schedule.value = 999, "cosine"
     assert "At index 999 of the cosine schedule" in words_of(box.children[1])
@@ -332,7 +339,7 @@ def test_loss_explorer_says_which_push_is_alive(boxes):
     static, box = boxes
     assert "ℓ = 6, τ = 1: p(normal) = 0.0025." in static.alt
     assert "(eq. 12) 0.026 (asleep)" in static.alt and "PU 1.1 (alive)" in static.alt
-    assert set(pictures_a_move(box)) == {1}
+    assert set(drawn_a_move(box)) == {(1, 1)}
     ell, tau = box.children[0].children
     ell.value, tau.value = 0.1, 1
     assert words_of(box.children[1]).count("(alive)") == 3
