@@ -23,30 +23,18 @@ import time
 
 import numpy as np
 
-from pudm_lib.book import doctor
-from pudm_lib.book.page import assert_claims, claim, show_figure
-from pudm_lib.book.style import (
-    NORMAL,
-    SENSITIVE,
-    error_bars,
-    image_sheet,
-    new_figure,
-    use_book_style,
-)
-from pudm_lib.data.splits import make_split
-from pudm_lib.experiments.one import run
-from pudm_lib.experiments.settings import PRESETS, experiment, setting_fields
-from pudm_lib.measures.numbers import wilson_interval
-
-use_book_style()
+import pudm_lib as pu
+from pudm_lib.experiments import setting_fields
+from pudm_lib.measures import wilson_interval
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
 seed = 0  # of the split and of all noise
 
 # %%
-smallest = experiment("ci", seed=seed)
-split = make_split(smallest.data, seed)
+page = pu.Page("00_start_here", globals())
+smallest = pu.experiment("ci", seed=seed)
+split = pu.make_split(smallest.data, seed)
 print(
     f"{preset}, seed={seed}; the smallest model: {smallest.network!r}, {smallest.training.steps} steps"
 )
@@ -83,7 +71,7 @@ print(
 # Versions, cores, memory, data sets. The command `python -m pudm_lib doctor` tells the same and, after timing a few steps, how long each preset's models take here.
 
 # %%
-print("\n".join([*doctor.machine(), *doctor.packages()]))
+print("\n".join([*pu.book.doctor.machine(), *pu.book.doctor.packages()]))
 
 # %% [markdown]
 # ## Presets
@@ -101,9 +89,9 @@ print("\n".join([*doctor.machine(), *doctor.packages()]))
 print(
     f"{'preset':8s}{'network':>10s}{'steps':>8s}{'U in a batch':>14s}{'S':>5s}{'samples':>9s}{'sampler':>14s}"
 )
-for name in PRESETS:
+for name in pu.experiments.PRESETS:
     dataset = "digits" if name in ("ci", "laptop") else "mnist"
-    e = experiment(name, dataset=dataset)
+    e = pu.experiment(name, dataset=dataset)
     sampler = f"{e.sampling.sampler} {e.sampling.num_inference_steps}"
     batch = f"{e.training.batch_unlabeled:14d}{e.training.batch_sensitive:5d}"
     print(
@@ -117,7 +105,7 @@ for name in PRESETS:
 print(f"{len(setting_fields())} settings: {', '.join(sorted(setting_fields()))}")
 for wrong in ({"beta": 1.5}, {"metod": "pnu"}, {"dataset": "digits", "normal": "purple"}):
     try:
-        make_split(experiment(preset, **wrong).data, seed)
+        pu.make_split(pu.experiment(preset, **wrong).data, seed)
     except ValueError as error:
         print("refused:", error)
 
@@ -130,21 +118,16 @@ for wrong in ({"beta": 1.5}, {"metod": "pnu"}, {"dataset": "digits", "normal": "
 
 # %%
 framed = int(split.hidden_labels[:40].sum())
-figure, axes = new_figure(1, 2, figsize=(8.5, 2.6))
-image_sheet(axes[0], split.x_unlabeled[:40], columns=10, marked=split.hidden_labels[:40])
-axes[0].set_title(f"U: {framed} of 40 are sensitive, and nobody told the model")
-image_sheet(axes[1], split.x_sensitive[:40], columns=10, marked=np.ones(40, bool))
-axes[1].set_title("S: a few labelled sensitive images")
-show_figure(
-    figure,
-    "00_data",
-    alt=f"Two sheets of forty 8 by 8 pixel digits. On the left unlabeled ones, {framed} odd ones framed. "
-    "On the right labelled odd digits, all framed.",
-    chapter="00_start_here",
-    preset=preset,
-    parameters={"seed": seed},
-    numbers={"framed_of_40": framed, "sensitive_share": split.sensitive_share},
-)
+with page.figure("00_data", 1, 2, figsize=(8.5, 2.6)) as (fig, axes):
+    pu.style.image_sheet(
+        axes[0], split.x_unlabeled[:40], columns=10, marked=split.hidden_labels[:40]
+    )
+    axes[0].set_title(f"U: {framed} of 40 are sensitive, and nobody told the model")
+    pu.style.image_sheet(axes[1], split.x_sensitive[:40], columns=10, marked=np.ones(40, bool))
+    axes[1].set_title("S: a few labelled sensitive images")
+    fig.numbers(framed_of_40=framed, sensitive_share=split.sensitive_share)
+    fig.alt(f"""Two sheets of forty 8 by 8 pixel digits. On the left unlabeled ones, {framed} odd
+        ones framed. On the right labelled odd digits, all framed.""")
 
 # %% [markdown]
 # *Caption. Forty images of U and of S in the order of the split.*
@@ -161,10 +144,10 @@ show_figure(
 
 # %%
 start = time.perf_counter()
-result = run(smallest)
+result = pu.run(smallest)
 first_call = time.perf_counter() - start
 start = time.perf_counter()
-again = run(smallest)
+again = pu.run(smallest)
 second_call = time.perf_counter() - start
 same = bool((result.samples == again.samples).all())
 print(f"the second call reads what the first one made: {same}")
@@ -203,35 +186,30 @@ for n in sizes:
     widths.append((ends[:, 1] - ends[:, 0]).mean())
 
 # %%
-figure, axes = new_figure(1, 2, figsize=(8.5, 2.9))
 twenty = generator.binomial(200, true_rate, 20)
 ends = np.array([wilson_interval(k, 200) for k in twenty])
 misses = (ends[:, 0] > true_rate) | (ends[:, 1] < true_rate)
-for i, k in enumerate(twenty):
-    bars = error_bars([k / 200], [ends[i]])
-    marker, colour = ("s", SENSITIVE) if misses[i] else ("o", NORMAL)
-    axes[0].errorbar(i, k / 200, yerr=bars, fmt=marker, color=colour, markersize=4)
-axes[0].axhline(true_rate, color="0.4", linestyle="--")
-axes[0].set(xlabel="repetition", ylabel="rate and interval, n = 200")
-axes[0].set_title(f"{int(misses.sum())} of 20 intervals miss the truth")
-axes[1].plot(sizes, widths, "o-", color=NORMAL)
-axes[1].set(xlabel="samples", ylabel="width of the interval", xscale="log", yscale="log")
-axes[1].set_title("Four times the samples, half the width")
-coverage_claims = [
-    claim("the Wilson interval covers at least 93 % at every size", min(coverage), at_least=0.93)
-]
-show_figure(
-    figure,
-    "00_intervals",
-    alt=f"Left: twenty simulated rates with intervals around a true rate of 0.95, {int(misses.sum())} of "
-    f"them missing it. Right: the width of the interval against the sample size on log axes, falling from "
-    f"{widths[0]:.2f} at 50 to {widths[-1]:.3f} at 2,000 samples.",
-    chapter="00_start_here",
-    preset=preset,
-    parameters={"seed": seed, "true_rate": true_rate, "repetitions": repetitions},
-    numbers={"sizes": sizes, "coverage": coverage, "widths": widths},
-    claims=coverage_claims,
-)
+
+# %%
+with page.figure("00_intervals", 1, 2, figsize=(8.5, 2.9)) as (fig, axes):
+    for i, k in enumerate(twenty):
+        bars = pu.style.error_bars([k / 200], [ends[i]])
+        marker, colour = ("s", pu.SENSITIVE) if misses[i] else ("o", pu.NORMAL)
+        axes[0].errorbar(i, k / 200, yerr=bars, fmt=marker, color=colour, markersize=4)
+    axes[0].axhline(true_rate, color="0.4", linestyle="--")
+    axes[0].set(xlabel="repetition", ylabel="rate and interval, n = 200")
+    axes[0].set_title(f"{int(misses.sum())} of 20 intervals miss the truth")
+    axes[1].plot(sizes, widths, "o-", color=pu.NORMAL)
+    axes[1].set(xlabel="samples", ylabel="width of the interval", xscale="log", yscale="log")
+    axes[1].set_title("Four times the samples, half the width")
+    fig.numbers(sizes=sizes, coverage=coverage, widths=widths)
+    fig.check(
+        "the Wilson interval covers at least 93 % at every size", min(coverage), at_least=0.93
+    )
+    fig.alt(f"""Left: twenty simulated rates with intervals around a true rate of 0.95,
+        {int(misses.sum())} of them missing it. Right: the width of the interval against the
+        sample size on log axes, falling from {widths[0]:.2f} at 50 to {widths[-1]:.3f} at
+        2,000 samples.""")
 
 # %% [markdown]
 # *Caption. Left: square markers are intervals that miss the true rate (dashed). Right: mean width over all repetitions.*
@@ -245,7 +223,7 @@ show_figure(
 # Every number in the book's text comes from such a figure, and each figure lies beside a JSON file with the numbers it shows, the parameters that made it and its **claims**: sentences with a value, a bound, and whether it holds. `python -m pudm_lib claims` prints them all. A claim of ours that fails stops the chapter. A claim of a paper that fails here stays in, and the text explains it.
 
 # %%
-assert_claims(coverage_claims, preset)
+page.verdict()
 assert same, "a second call must read what the first one made"
 
 # %% [markdown]
@@ -275,12 +253,9 @@ assert same, "a second call must read what the first one made"
 # The second one on purpose:
 
 # %%
-from pudm_lib.data.datasets import open_dataset
-from pudm_lib.data.pixels import DataError
-
 try:
-    open_dataset("no_such_folder")
-except DataError as error:
+    pu.data.open_dataset("no_such_folder")
+except pu.data.DataError as error:
     print(str(error).split("; ")[0])
 
 # %% [markdown]
@@ -342,7 +317,7 @@ except DataError as error:
 #
 # ```python
 # for s in range(3):
-#     indices = make_split(smallest.data, s).indices
+#     indices = pu.make_split(smallest.data, s).indices
 #     assert len(np.intersect1d(indices["unlabeled"], indices["sensitive"])) == 0
 # print("disjoint")
 # ```

@@ -27,15 +27,7 @@ import torch
 from scipy.stats import norm
 from sklearn.datasets import load_digits
 
-from pudm_lib.book import page as figures
-from pudm_lib.book import style as plotting
-from pudm_lib.diffusion import elbo, process
-from pudm_lib.diffusion import mixtures as toys
-from pudm_lib.diffusion import process as diffusion
-from pudm_lib.experiments.settings import check_preset
-from pudm_lib.widgets import noise_and_loss as explorers
-
-plotting.use_book_style()
+import pudm_lib as pu
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -47,7 +39,8 @@ digit_index = 0  # which of scikit-learn's 1,797 digits is noised
 num_paths = 2000  # noising paths for each Monte Carlo estimate
 
 # %%
-check_preset(preset)
+page = pu.Page("01_noise_and_denoise", globals())
+pu.experiments.check_preset(preset)
 quick = preset == "ci"
 if quick:
     step_counts, num_paths = [4, 8, 16], 100
@@ -64,7 +57,6 @@ chapter = {
         "num_paths": num_paths,
     },
 }
-claims = []  # every claim of the chapter; checked in one cell near the end
 print(preset, chapter["parameters"], f"{x0_nodes=} {eps_nodes=}")
 
 # %% [markdown]
@@ -101,17 +93,14 @@ print(preset, chapter["parameters"], f"{x0_nodes=} {eps_nodes=}")
 # The next cell carries the factor of $x_0$ and the variance of the noise through all $T$ steps of (1) and compares them with (2).
 
 # %%
-betas = diffusion.linear_betas(num_train_timesteps)
-alphas_cumprod = diffusion.alphas_cumprod_of(betas)
-
+betas = pu.diffusion.linear_betas(num_train_timesteps)
+alphas_cumprod = pu.diffusion.alphas_cumprod_of(betas)
 factor, noise_variance, difference = 1.0, 0.0, 0.0
 for b, a in zip(betas.tolist(), alphas_cumprod.tolist(), strict=True):
     factor = math.sqrt(1 - b) * factor  # (1)
     noise_variance = (1 - b) * noise_variance + b  # (1)
     off = max(abs(factor - math.sqrt(a)), abs(noise_variance - (1 - a)))  # (2)
     difference = max(difference, off)
-closed_form = figures.claim("T single steps and the closed form agree", difference, at_most=1e-12)
-claims.append(closed_form)
 print(f"largest difference over {num_train_timesteps} steps: {difference:.1e}")
 print(f"share of the picture's variance left at the end: {alphas_cumprod[-1]:.1e}")
 
@@ -126,47 +115,38 @@ print(f"share of the picture's variance left at the end: {alphas_cumprod[-1]:.1e
 pixels = torch.tensor(load_digits().data) / 8 - 1  # (1797, 64), in [-1, 1]
 x0 = pixels[digit_index : digit_index + 1]
 others = torch.cat([pixels[:digit_index], pixels[digit_index + 1 :]])
-belief = toys.GaussianMixture(torch.ones(len(others)), others, [0.02] * len(others))
-
+belief = pu.mixtures.GaussianMixture(torch.ones(len(others)), others, [0.02] * len(others))
 shown_t = [int(s * (num_train_timesteps - 1)) for s in (0, 0.1, 0.25, 0.5, 0.75, 1)]
 t = torch.tensor(shown_t)
-eps = torch.randn(1, 64, dtype=x0.dtype, generator=diffusion.random_generator(seed, 0))
-x_t = diffusion.add_noise(x0.expand(len(t), -1), eps, t, alphas_cumprod)  # (2)
+eps = torch.randn(1, 64, dtype=x0.dtype, generator=pu.random_generator(seed, 0))
+x_t = pu.diffusion.add_noise(x0.expand(len(t), -1), eps, t, alphas_cumprod)  # (2)
 denoised = belief.posterior_mean(x_t, alphas_cumprod[t])
-
 to_mean = (denoised[-1] - others.mean(0)).square().mean().sqrt()
 to_digit = (denoised[1] - x0[0]).square().mean().sqrt()
 print(f"last guess: {to_mean:.3f} a pixel from the mean of all digits")
 print(f"guess at index {shown_t[1]}: {to_digit:.3f} a pixel from the true digit")
 
 # %%
-digit_claims = [
-    figures.claim("with no signal left the best guess is the mean digit", to_mean, at_most=0.1),
-    figures.claim(
+with page.figure("01_digit_noised", 2, len(shown_t), figsize=(8, 3.3)) as (fig, axes):
+    for column, index in enumerate(shown_t):
+        for row, pictures in enumerate((x_t, denoised)):
+            ax = axes[row * len(shown_t) + column]
+            ax.imshow(pictures[column].reshape(8, 8), cmap="gray", vmin=-1.3, vmax=1.3)
+            ax.set(xticks=[], yticks=[])
+        axes[column].set_title(f"index {index}")
+    axes[0].set_ylabel("noisy $x_t$")
+    axes[len(shown_t)].set_ylabel(r"best guess $\mathbb{E}[x_0|x_t]$")
+    fig.suptitle("The best guess at a vanished digit is the mean of all digits", x=0.01, ha="left")
+    fig.numbers(t=shown_t, last_guess_to_mean=to_mean, guess_to_digit=to_digit)
+    fig.check("with no signal left the best guess is the mean digit", to_mean, at_most=0.1)
+    fig.check(
         "a tenth of the way in, the guess is nearer the digit than the noisy picture",
         (x_t[1] / alphas_cumprod[t[1]].sqrt() - x0[0]).square().mean().sqrt() / to_digit,
         at_least=1.2,
-    ),
-]
-claims += digit_claims
-figure, axes = plotting.new_figure(2, len(shown_t), figsize=(8, 3.3))
-for column, index in enumerate(shown_t):
-    for row, pictures in enumerate((x_t, denoised)):
-        ax = axes[row * len(shown_t) + column]
-        ax.imshow(pictures[column].reshape(8, 8), cmap="gray", vmin=-1.3, vmax=1.3)
-        ax.set(xticks=[], yticks=[])
-    axes[column].set_title(f"index {index}")
-axes[0].set_ylabel("noisy $x_t$")
-axes[len(shown_t)].set_ylabel(r"best guess $\mathbb{E}[x_0|x_t]$")
-figure.suptitle("The best guess at a vanished digit is the mean of all digits", x=0.01, ha="left")
-figures.show_figure(
-    figure,
-    "01_digit_noised",
-    alt="Six columns from clean to noise. Upper row: an 8 by 8 handwritten zero drowns in noise. Lower row: the best guess at it stays sharp at first, then blurs into the grey average of all digits.",
-    numbers={"t": shown_t, "last_guess_to_mean": to_mean, "guess_to_digit": to_digit},
-    claims=digit_claims,
-    **chapter,
-)
+    )
+    fig.alt("""Six columns from clean to noise. Upper row: an 8 by 8 handwritten zero drowns in
+        noise. Lower row: the best guess at it stays sharp at first, then blurs into the
+        grey average of all digits.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -180,7 +160,7 @@ figures.show_figure(
 # **Try it.** The next figure is the third column, with the curve that decides how much of the digit is left. In JupyterLab you can move $t$ and change the schedule below it. Find the index at which you can no longer tell the digit in $x_t$, and the one at which the best guess no longer can. Then switch to the cosine schedule (Nichol and Dhariwal 2021) and look for the same two pictures: they come later, because it keeps more of the digit for longer.
 
 # %%
-explorers.noise_explorer(x0, eps, belief, num_train_timesteps)
+pu.widgets.explore_noise(x0, eps, belief, num_train_timesteps)
 
 # %% [markdown]
 # What decides is the share of variance left, $\bar\alpha_t$, and not the index: at equal $\bar\alpha_t$ the two schedules give the same picture. A schedule only says how many of the $T$ steps are spent at which noise.
@@ -192,7 +172,7 @@ explorers.noise_explorer(x0, eps, belief, num_train_timesteps)
 # **Predict, then run.** Do the three bumps disappear all at once? Which pair merges first?
 
 # %%
-world = toys.GaussianMixture([0.3, 0.5, 0.2], [[-1.1], [0.2], [1.2]], [0.02, 0.09, 0.01])
+world = pu.mixtures.GaussianMixture([0.3, 0.5, 0.2], [[-1.1], [0.2], [1.2]], [0.02, 0.09, 0.01])
 line = torch.linspace(-3, 3, 401, dtype=torch.float64)
 densities = torch.stack([world.noised(a).log_prob(line[:, None]).exp() for a in alphas_cumprod])
 inner = densities[:, 1:-1]  # (T, 399), one row a step
@@ -203,33 +183,28 @@ end_distance = 0.5 * (densities[-1] - standard).abs().sum() * (line[1] - line[0]
 print(
     f"two bumps from index {merges[0]}, one from {merges[1]}; total variation distance of x_T from N(0, 1): {end_distance:.1e}"
 )
-
-end_claim = figures.claim(
-    "x_T is within total variation 0.01 of N(0, 1)", end_distance, at_most=0.01
-)
-order_claim = figures.claim(
-    "from two bumps to one takes more noise than from three to two",
-    merges[1] / max(merges[0], 1),
-    at_least=1.2,
-)
-claims += [end_claim, order_claim]
-figure, (ax,) = plotting.new_figure(figsize=(8, 3.2))
 drawn = torch.logspace(0, math.log10(num_train_timesteps), 250).long().unique()
-image = ax.pcolormesh(drawn, line, densities[drawn - 1].T, cmap="cividis")
-for step, height in zip(merges, (1.0, 0.2), strict=True):
-    ax.plot(step, height, "o", color="white", markeredgecolor="black")
-ax.set(xscale="log", xlim=(1, drawn[-1]), xlabel="step $t$", ylabel="$x_t$")
-ax.set_title("Noise melts three bumps into a standard normal density")
-ax.grid(False)
-figure.colorbar(image, label="density of $x_t$")
-figures.show_figure(
-    figure,
-    "01_density_over_time",
-    alt="Heat map of the density of x_t over the steps, on a logarithmic axis. Three bright bands at the left widen and fade; a white dot marks where the upper two have merged, a second one where the lower joins them; at the right one broad band around zero remains.",
-    numbers={"total_variation_at_T": end_distance, "bumps_merge_at_index": merges},
-    claims=[end_claim, order_claim],
-    **chapter,
-)
+
+# %%
+with page.figure("01_density_over_time", figsize=(8, 3.2)) as (fig, ax):
+    image = ax.pcolormesh(drawn, line, densities[drawn - 1].T, cmap="cividis")
+    for step, height in zip(merges, (1.0, 0.2), strict=True):
+        ax.plot(step, height, "o", color="white", markeredgecolor="black")
+    ax.set(xscale="log", xlim=(1, drawn[-1]), xlabel="step $t$", ylabel="$x_t$")
+    ax.set_title("Noise melts three bumps into a standard normal density")
+    ax.grid(False)
+    fig.colorbar(image, label="density of $x_t$")
+    fig.numbers(total_variation_at_T=end_distance, bumps_merge_at_index=merges)
+    fig.check("x_T is within total variation 0.01 of N(0, 1)", end_distance, at_most=0.01)
+    fig.check(
+        "from two bumps to one takes more noise than from three to two",
+        merges[1] / max(merges[0], 1),
+        at_least=1.2,
+    )
+    fig.alt("""Heat map of the density of x_t over the steps, on a logarithmic axis. Three bright
+        bands at the left widen and fade; a white dot marks where the upper two have merged,
+        a second one where the lower joins them; at the right one broad band around zero
+        remains.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -271,40 +246,35 @@ for index in face_t:
     integral = (likelihood * prior) @ wide / (likelihood @ prior)
     found = (identity_3, identity_4, slope - score, integral - mean[:, 0])
     off = {name: max(off[name], d.abs().max().item()) for name, d in zip(off, found, strict=True)}
-identity_claims = [
-    figures.claim(f"posterior mean, score and noise agree: {name}", value, at_most=1e-10)
-    for name, value in off.items()
-]
-claims += identity_claims
 print({name: f"{value:.0e}" for name, value in off.items()})
 
 # %%
-figure, axes = plotting.new_figure(1, 3, figsize=(8, 3))
 faces = (
     (world.posterior_mean, r"clean point $\mathbb{E}[x_0|x_t]$"),
     (world.eps, r"noise $\mathbb{E}[\epsilon|x_t]$"),
     (world.score, r"score $\nabla \log q(x_t)$"),
 )
-styles = ((plotting.BLUE, "-"), (plotting.ORANGE, "--"), (plotting.GREEN, ":"))
-for ax, (face, label) in zip(axes, faces, strict=True):
-    for index, (colour, style) in zip(face_t, styles, strict=True):
-        values = face(line[:, None], alphas_cumprod[index])[:, 0]
-        ax.plot(line, values, style, color=colour, label=f"index {index}")
-    ax.set(xlabel="$x_t$", title=label, xlim=(-2, 2))
-for ax, limit in zip(axes, (1.7, 4.5, 20), strict=True):
-    ax.set_ylim(-limit, limit)
-axes[0].legend(handlelength=1.6)
-figure.suptitle(
-    "Clean point, noise and score: each curve determines the other two", x=0.01, ha="left"
-)
-figures.show_figure(
-    figure,
-    "01_one_thing",
-    alt="Three panels over x_t at three noise levels. The clean-point curves climb in steps from one bump of the mixture to the next, smoother with more noise; the noise and score curves are mirror-image saw teeth with the same steps.",
-    numbers={"t": face_t, "largest_difference": off},
-    claims=identity_claims,
-    **chapter,
-)
+styles = ((pu.BLUE, "-"), (pu.ORANGE, "--"), (pu.GREEN, ":"))
+
+# %%
+with page.figure("01_one_thing", 1, 3, figsize=(8, 3)) as (fig, axes):
+    for ax, (face, label) in zip(axes, faces, strict=True):
+        for index, (colour, style) in zip(face_t, styles, strict=True):
+            values = face(line[:, None], alphas_cumprod[index])[:, 0]
+            ax.plot(line, values, style, color=colour, label=f"index {index}")
+        ax.set(xlabel="$x_t$", title=label, xlim=(-2, 2))
+    for ax, limit in zip(axes, (1.7, 4.5, 20), strict=True):
+        ax.set_ylim(-limit, limit)
+    axes[0].legend(handlelength=1.6)
+    fig.suptitle(
+        "Clean point, noise and score: each curve determines the other two", x=0.01, ha="left"
+    )
+    fig.numbers(t=face_t, largest_difference=off)
+    for name, value in off.items():
+        fig.check(f"posterior mean, score and noise agree: {name}", value, at_most=1e-10)
+    fig.alt("""Three panels over x_t at three noise levels. The clean-point curves climb in steps
+        from one bump of the mixture to the next, smoother with more noise; the noise and
+        score curves are mirror-image saw teeth with the same steps.""")
 
 # %% [markdown]
 # All three bend at the same places: where $x_t$ could have come from two bumps, the best guess moves from one to the other. *Caption. The exact posterior mean, noise and score of the 1-D world at three noise levels.*
@@ -316,14 +286,14 @@ figures.show_figure(
 # **Predict, then run.** At the highest noise level, do the arrows end on the blobs?
 
 # %%
-p_normal, p_sensitive = toys.pu_toy()
-p_unlabeled = toys.pu_mixture(p_normal, p_sensitive, beta=0.1)
-plane = p_unlabeled.sample(4000, diffusion.random_generator(seed, 2))  # (4000, 2)
-eps = torch.randn(plane.shape, dtype=plane.dtype, generator=diffusion.random_generator(seed, 3))
+p_normal, p_sensitive = pu.mixtures.pu_toy()
+p_unlabeled = pu.mixtures.pu_mixture(p_normal, p_sensitive, beta=0.1)
+plane = p_unlabeled.sample(4000, pu.random_generator(seed, 2))  # (4000, 2)
+eps = torch.randn(plane.shape, dtype=plane.dtype, generator=pu.random_generator(seed, 3))
 levels = shown_t[1:4]
 clouds, guesses, errors = [], [], []
 for index in levels:
-    x_t = diffusion.add_noise(plane, eps, torch.full((len(plane),), index), alphas_cumprod)
+    x_t = pu.diffusion.add_noise(plane, eps, torch.full((len(plane),), index), alphas_cumprod)
     guess = p_unlabeled.posterior_mean(x_t, alphas_cumprod[index])
     rescaled = x_t / alphas_cumprod[index].sqrt()
     clouds.append(x_t)
@@ -338,39 +308,32 @@ for index, (best, rescaled), radius in zip(levels, errors, radii, strict=True):
     )
 
 # %%
-plane_claims = [
-    figures.claim(
-        "at each noise level the best guess beats undoing the scale", ratios.min(), at_least=1.1
-    ),
-    figures.claim(
-        "the guess moves to the middle at each level", (radii[:-1] / radii[1:]).min(), at_least=1.2
-    ),
-]
-claims += plane_claims
-figure, axes = plotting.new_figure(1, 3, figsize=(8, 3.3), sharex=True, sharey=True)
 true_length = {"angles": "xy", "scale_units": "xy", "scale": 1}
-for ax, index, x_t, guess in zip(axes, levels, clouds, guesses, strict=True):
-    ax.plot(*plane[:400].T, ".", color=plotting.GREY, markersize=2, alpha=0.6)
-    arrows = (guess - x_t)[:60].T
-    ax.quiver(*x_t[:60].T, *arrows, color=plotting.BLUE, width=0.006, **true_length)
-    ax.plot(*p_sensitive.means.T, "x", color=plotting.SENSITIVE, ms=8, mew=2)
-    ax.set(title=f"index {index}", xlabel="$x_1$", xlim=(-3, 3), ylim=(-3, 3))
-    ax.set_aspect("equal")
-axes[0].set_ylabel("$x_2$")
-figure.suptitle("More noise moves the best guess to the middle", x=0.01, ha="left")
-figures.show_figure(
-    figure,
-    "01_two_dimensions",
-    alt="Three panels with a ring of five grey blobs and two vermillion crosses for sensitive blobs. Blue arrows from noisy points end on blobs at low noise, between blobs at middle noise and near the middle of the ring at high noise.",
-    numbers={
-        "t": levels,
-        "error_ratio": ratios,
-        "mean_distance_from_the_middle": radii,
-        "squared_error": errors,
-    },
-    claims=plane_claims,
-    **chapter,
-)
+with page.figure("01_two_dimensions", 1, 3, figsize=(8, 3.3), sharex=True, sharey=True) as (
+    fig,
+    axes,
+):
+    for ax, index, x_t, guess in zip(axes, levels, clouds, guesses, strict=True):
+        ax.plot(*plane[:400].T, ".", color=pu.GREY, markersize=2, alpha=0.6)
+        arrows = (guess - x_t)[:60].T
+        ax.quiver(*x_t[:60].T, *arrows, color=pu.BLUE, width=0.006, **true_length)
+        ax.plot(*p_sensitive.means.T, "x", color=pu.SENSITIVE, ms=8, mew=2)
+        ax.set(title=f"index {index}", xlabel="$x_1$", xlim=(-3, 3), ylim=(-3, 3))
+        ax.set_aspect("equal")
+    axes[0].set_ylabel("$x_2$")
+    fig.suptitle("More noise moves the best guess to the middle", x=0.01, ha="left")
+    fig.numbers(
+        t=levels, error_ratio=ratios, mean_distance_from_the_middle=radii, squared_error=errors
+    )
+    fig.check(
+        "at each noise level the best guess beats undoing the scale", ratios.min(), at_least=1.1
+    )
+    fig.check(
+        "the guess moves to the middle at each level", (radii[:-1] / radii[1:]).min(), at_least=1.2
+    )
+    fig.alt("""Three panels with a ring of five grey blobs and two vermillion crosses for sensitive
+        blobs. Blue arrows from noisy points end on blobs at low noise, between blobs at
+        middle noise and near the middle of the ring at high noise.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -404,12 +367,12 @@ figures.show_figure(
 # %%
 places = {"on a bump": 0.2, "in a valley": -0.5, "on a slope": 1.5}
 x_places = torch.tensor(list(places.values()), dtype=torch.float64)[:, None]  # (3, 1)
-quadrature = dict(zip(("eps", "weights"), elbo.normal_quadrature(eps_nodes), strict=True))
+quadrature = dict(zip(("eps", "weights"), pu.elbo.normal_quadrature(eps_nodes), strict=True))
 exact, terms, schedules = {}, {}, {}
 for T in step_counts:
-    schedules[T] = process.vp_alphas_cumprod(T)
-    exact[T] = toys.ExactDenoiser(world, schedules[T])
-    terms[T] = elbo.elbo_terms(
+    schedules[T] = pu.diffusion.vp_alphas_cumprod(T)
+    exact[T] = pu.mixtures.ExactDenoiser(world, schedules[T])
+    terms[T] = pu.elbo.elbo_terms(
         exact[T], x_places, schedules[T], variance=variance, **quadrature
     )  # (6), (8)
 print("  T  place        log p     ELBO  =  -(prior + KL terms + reconstruction)")
@@ -437,35 +400,27 @@ for T in step_counts:
 T = step_counts[-1]
 cumulative = terms[T].kl.cumsum(0) / terms[T].kl.sum(0)  # (T - 1, 3)
 half_cost = torch.tensor([int((c < 0.5).sum()) for c in cumulative.T]) / T
-half_claim = figures.claim(
-    "half of the KL cost falls in the first tenth of the schedule", half_cost.max(), at_most=0.1
-)
-claims.append(half_claim)
-figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.4))
-for i, (place, (colour, style)) in enumerate(zip(places, styles, strict=True)):
-    axes[0].loglog(range(2, T + 1), terms[T].kl[:, i], style, color=colour, label=place)
-    axes[1].semilogx(range(2, T + 1), 100 * cumulative[:, i], style, color=colour, label=place)
-axes[0].set(xlabel="step $t$", ylabel="KL term (nats)", title="One KL term a step ...")
-axes[1].set(
-    xlabel="step $t$",
-    ylabel="share of their sum (%)",
-    title="... and half of their sum comes early",
-)
-axes[1].axhline(50, color=plotting.GREY, linewidth=0.8)
-axes[0].legend()
-figures.show_figure(
-    figure,
-    "01_elbo_terms",
-    alt="Left: the KL term of each step on logarithmic axes for three points; it falls by orders of magnitude from the first steps to the last. Right: its running sum passes half within the first tenth of the steps for all three points.",
-    numbers={
-        "T": T,
-        "x0": places,
-        "half_of_the_kl_at_share_of_T": half_cost,
-        "elbo": terms[T].elbo,
-    },
-    claims=[half_claim],
-    **chapter,
-)
+
+# %%
+with page.figure("01_elbo_terms", 1, 2, figsize=(8, 3.4)) as (fig, axes):
+    for i, (place, (colour, style)) in enumerate(zip(places, styles, strict=True)):
+        axes[0].loglog(range(2, T + 1), terms[T].kl[:, i], style, color=colour, label=place)
+        axes[1].semilogx(range(2, T + 1), 100 * cumulative[:, i], style, color=colour, label=place)
+    axes[0].set(xlabel="step $t$", ylabel="KL term (nats)", title="One KL term a step ...")
+    axes[1].set(
+        xlabel="step $t$",
+        ylabel="share of their sum (%)",
+        title="... and half of their sum comes early",
+    )
+    axes[1].axhline(50, color=pu.GREY, linewidth=0.8)
+    axes[0].legend()
+    fig.numbers(T=T, x0=places, half_of_the_kl_at_share_of_T=half_cost, elbo=terms[T].elbo)
+    fig.check(
+        "half of the KL cost falls in the first tenth of the schedule", half_cost.max(), at_most=0.1
+    )
+    fig.alt("""Left: the KL term of each step on logarithmic axes for three points; it falls by
+        orders of magnitude from the first steps to the last. Right: its running sum passes
+        half within the first tenth of the steps for all three points.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -483,13 +438,13 @@ figures.show_figure(
 # %%
 z_scores, monte_carlo = {}, {}
 for T in step_counts:
-    draws = elbo.elbo_monte_carlo(
+    draws = pu.elbo.elbo_monte_carlo(
         exact[T],
         x_places,
         schedules[T],
         paths=num_paths,
         variance=variance,
-        generator=diffusion.random_generator(seed, 4, T),
+        generator=pu.random_generator(seed, 4, T),
     )  # (5), (num_paths, 3)
     standard_error = draws.std(0) / math.sqrt(num_paths)
     monte_carlo[T] = draws.mean(0)
@@ -499,7 +454,6 @@ for T in step_counts:
             f"{T:4d}  {place:11s} terms {terms[T].elbo[i]:8.4f}   paths {monte_carlo[T][i]:8.4f} ± {1.96 * standard_error[i]:.4f}"
         )
 worst = max(z.abs().max() for z in z_scores.values())
-claims.append(figures.claim("sum of terms = Monte Carlo, in standard errors", worst, at_most=4))
 print(f"largest difference: {worst:.2f} standard errors")
 
 # %% [markdown]
@@ -519,8 +473,8 @@ def average_gap(T, variance, nodes=x0_nodes):
     """E[log q(x0) - ELBO(x0)] by quadrature over x0 and eps, (9)."""
     x = torch.linspace(-3, 3, nodes, dtype=torch.float64)
     log_q = world.log_prob(x[:, None])
-    eps, weights = elbo.normal_quadrature(eps_nodes if nodes == x0_nodes else eps_nodes // 2 + 1)
-    bound = elbo.elbo_terms(
+    eps, weights = pu.elbo.normal_quadrature(eps_nodes if nodes == x0_nodes else eps_nodes // 2 + 1)
+    bound = pu.elbo.elbo_terms(
         exact[T], x[:, None], schedules[T], eps=eps, weights=weights, variance=variance
     ).elbo
     return ((log_q - bound) * log_q.exp()).sum().item() * (6 / (nodes - 1))  # (9)
@@ -530,11 +484,11 @@ gaps = {choice: [average_gap(T, choice) for T in step_counts] for choice in ("be
 halved = [average_gap(T, variance, nodes=x0_nodes // 2 + 1) for T in step_counts]
 quadrature_error = [abs(g - h) for g, h in zip(gaps[variance], halved, strict=True)]
 for T in step_counts:
-    generator = diffusion.random_generator(seed, 5, T)
+    generator = pu.random_generator(seed, 5, T)
     x = world.sample(2 * num_paths, generator)
     draws = (
         world.log_prob(x)
-        - elbo.elbo_monte_carlo(
+        - pu.elbo.elbo_monte_carlo(
             exact[T], x, schedules[T], paths=1, variance=variance, generator=generator
         )[0]
     )
@@ -555,7 +509,7 @@ grid = torch.linspace(-6, 6, 601, dtype=torch.float64)
 log_q = world.log_prob(grid[:, None])
 coarse = step_counts[:2]
 log_model = {
-    T: elbo.model_density_on_grid(exact[T], grid, schedules[T], variance=variance).log()
+    T: pu.elbo.model_density_on_grid(exact[T], grid, schedules[T], variance=variance).log()
     for T in coarse
 }
 wrong_density = [((log_q - log_model[T]) * log_q.exp()).sum().item() * 0.02 for T in coarse]
@@ -568,57 +522,53 @@ for name, factors in falls.items():
 worst_gap = max(
     abs(s - g) / (h / 1.96) for s, g, h in zip(sampled, gaps[variance], half_width, strict=True)
 )
-gap_claims = [
-    figures.claim(
-        "the average gap is >= 0 for every T (less its quadrature error)", min(lowest), at_least=0
-    ),
-    figures.claim("the gap at least halves from one T to the next", min(falls["beta"]), at_least=2),
-    figures.claim("quadrature and paths give one gap, in standard errors", worst_gap, at_most=4),
-    figures.claim(
-        "KL(data || model) is at most the gap, (9)",
-        max(p / g for p, g in zip(wrong_density, gaps[variance], strict=False)),
-        at_most=1,
-    ),
-]
-claims += gap_claims
 
 # %%
-figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.5))
 looks = {
-    "posterior": (plotting.ORANGE, "s", r"$\sigma_t^2 = \tilde\beta_t$"),
-    "beta": (plotting.BLUE, "o", r"$\sigma_t^2 = \beta_t$"),
+    "posterior": (pu.ORANGE, "s", r"$\sigma_t^2 = \tilde\beta_t$"),
+    "beta": (pu.BLUE, "o", r"$\sigma_t^2 = \beta_t$"),
 }
-for choice, (colour, marker, label) in looks.items():
-    axes[0].loglog(step_counts, gaps[choice], marker=marker, color=colour, label=label)
 inverse = [gaps["beta"][-1] * step_counts[-1] / T for T in step_counts]
-axes[0].loglog(step_counts, inverse, ":", color=plotting.GREY, label="slope of $1/T$")
-axes[0].set(
-    xlabel="steps $T$",
-    ylabel="average gap (nats)",
-    title=r"The gap closes, if $\sigma_t^2 = \beta_t$",
-)
-axes[0].legend(loc="lower left")
-axes[1].plot(grid, log_q.exp(), color=plotting.BLACK, label="data")
-for T, (colour, style) in zip(coarse, styles[1:], strict=True):
-    axes[1].plot(grid, log_model[T].exp(), style, color=colour, label=f"$T = {T}$")
-axes[1].set(xlim=(-2.2, 2.2), ylim=(0, 1.1), xlabel="$x_0$", ylabel="density")
-axes[1].set_title("Few steps blur the model's density")
-axes[1].legend(loc="upper center", ncols=3)
-figures.show_figure(
-    figure,
-    "01_gap_falls",
-    alt="Left: the average gap between log density and ELBO against the number of steps on logarithmic axes. With variance beta it falls about as one over T, with the posterior variance it hardly falls. Right: the data's three bumps, which the ten-step model blurs and the hundred-step model nearly follows.",
-    numbers={
-        "step_counts": step_counts,
-        "gap": gaps,
-        "quadrature_error": quadrature_error,
-        "gap_by_paths": sampled,
-        "half_width_95": half_width,
-        "wrong_density": wrong_density,
-    },
-    claims=gap_claims,
-    **chapter,
-)
+
+# %%
+with page.figure("01_gap_falls", 1, 2, figsize=(8, 3.5)) as (fig, axes):
+    for choice, (colour, marker, label) in looks.items():
+        axes[0].loglog(step_counts, gaps[choice], marker=marker, color=colour, label=label)
+    axes[0].loglog(step_counts, inverse, ":", color=pu.GREY, label="slope of $1/T$")
+    axes[0].set(
+        xlabel="steps $T$",
+        ylabel="average gap (nats)",
+        title=r"The gap closes, if $\sigma_t^2 = \beta_t$",
+    )
+    axes[0].legend(loc="lower left")
+    axes[1].plot(grid, log_q.exp(), color=pu.BLACK, label="data")
+    for T, (colour, style) in zip(coarse, styles[1:], strict=True):
+        axes[1].plot(grid, log_model[T].exp(), style, color=colour, label=f"$T = {T}$")
+    axes[1].set(xlim=(-2.2, 2.2), ylim=(0, 1.1), xlabel="$x_0$", ylabel="density")
+    axes[1].set_title("Few steps blur the model's density")
+    axes[1].legend(loc="upper center", ncols=3)
+    fig.numbers(
+        step_counts=step_counts,
+        gap=gaps,
+        quadrature_error=quadrature_error,
+        gap_by_paths=sampled,
+        half_width_95=half_width,
+        wrong_density=wrong_density,
+    )
+    fig.check(
+        "the average gap is >= 0 for every T (less its quadrature error)", min(lowest), at_least=0
+    )
+    fig.check("the gap at least halves from one T to the next", min(falls["beta"]), at_least=2)
+    fig.check("quadrature and paths give one gap, in standard errors", worst_gap, at_most=4)
+    fig.check(
+        "KL(data || model) is at most the gap, (9)",
+        max((p / g for p, g in zip(wrong_density, gaps[variance], strict=False))),
+        at_most=1,
+    )
+    fig.alt("""Left: the average gap between log density and ELBO against the number of steps on
+        logarithmic axes. With variance beta it falls about as one over T, with the
+        posterior variance it hardly falls. Right: the data's three bumps, which the
+        ten-step model blurs and the hundred-step model nearly follows.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -637,40 +587,33 @@ figures.show_figure(
 T = step_counts[0]
 inside = grid.abs() <= 2.0
 window = grid[inside]
-bound = elbo.elbo_terms(
+bound = pu.elbo.elbo_terms(
     exact[T], window[:, None], schedules[T], variance=variance, **quadrature
 ).elbo
 against_data = log_q[inside] - bound
 against_model = log_model[T][inside] - bound
-point_claims = [
-    figures.claim(
-        "the ELBO is nowhere above the model's log density", against_model.min(), at_least=-1e-6
-    ),
-    figures.claim(
-        "at some point it is above the data's log density", against_data.min(), at_most=-0.1
-    ),
-]
-claims += point_claims
-figure, (ax,) = plotting.new_figure(figsize=(8, 3.2))
-ax.axhline(0, color=plotting.GREY, linewidth=1)
 labels = (r"data: $\log q - \mathcal{L}$", r"model: $\log p_\theta - \mathcal{L}$")
-ax.plot(window, against_data, color=plotting.VERMILLION, label=labels[0])
-ax.plot(window, against_model, "--", color=plotting.BLUE, label=labels[1])
-ax.set(xlabel="$x_0$", ylabel="gap (nats)", ylim=(-3, 3.5))
-ax.set_title(f"The bound holds for the model everywhere, for the data only on average ($T = {T}$)")
-ax.legend(loc="upper center", ncols=2)
-figures.show_figure(
-    figure,
-    "01_gap_at_a_point",
-    alt="Two curves over x_0. The model's log density minus the ELBO stays above zero everywhere. The data's log density minus the ELBO is positive on the bumps of the density and drops below zero in the valleys and tails.",
-    numbers={
-        "T": T,
-        "lowest_against_data": against_data.min(),
-        "lowest_against_model": against_model.min(),
-    },
-    claims=point_claims,
-    **chapter,
-)
+
+# %%
+with page.figure("01_gap_at_a_point", figsize=(8, 3.2)) as (fig, ax):
+    ax.axhline(0, color=pu.GREY, linewidth=1)
+    ax.plot(window, against_data, color=pu.VERMILLION, label=labels[0])
+    ax.plot(window, against_model, "--", color=pu.BLUE, label=labels[1])
+    ax.set(xlabel="$x_0$", ylabel="gap (nats)", ylim=(-3, 3.5))
+    ax.set_title(
+        f"The bound holds for the model everywhere, for the data only on average ($T = {T}$)"
+    )
+    ax.legend(loc="upper center", ncols=2)
+    fig.numbers(
+        T=T, lowest_against_data=against_data.min(), lowest_against_model=against_model.min()
+    )
+    fig.check(
+        "the ELBO is nowhere above the model's log density", against_model.min(), at_least=-1e-06
+    )
+    fig.check("at some point it is above the data's log density", against_data.min(), at_most=-0.1)
+    fig.alt("""Two curves over x_0. The model's log density minus the ELBO stays above zero
+        everywhere. The data's log density minus the ELBO is positive on the bumps of the
+        density and drops below zero in the valleys and tails.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -695,7 +638,7 @@ figures.show_figure(
 
 # %%
 T = step_counts[-1]
-w = elbo.eps_loss_weights(schedules[T], variance)  # (T,)
+w = pu.elbo.eps_loss_weights(schedules[T], variance)  # (T,)
 eps, node_weights = quadrature["eps"], quadrature["weights"]  # (M, 1), (M,)
 a = schedules[T][:, None]  # (T, 1)
 ell = torch.zeros(T, len(places), dtype=torch.float64)  # one value a step and place
@@ -703,10 +646,9 @@ for i, x in enumerate(x_places[:, 0]):
     x_t = a.sqrt() * x + (1 - a).sqrt() * eps.T  # (2), (T, M)
     eps_hat = world.eps(x_t.reshape(-1, 1), a.expand_as(x_t).reshape(-1)).reshape(x_t.shape)
     ell[:, i] = (eps.T - eps_hat).square() @ node_weights  # (11) without its mean over t
-
 ratio = (
-    process.posterior_variances(schedules[T])[1:]
-    / process.reverse_variances(schedules[T], variance)[1:]
+    pu.diffusion.posterior_variances(schedules[T])[1:]
+    / pu.diffusion.reverse_variances(schedules[T], variance)[1:]
 )
 constants = 0.5 * (ratio - 1 - ratio.log())[:, None]
 weights_off = (w[1:, None] * ell[1:] + constants - terms[T].kl).abs().max()  # (10)
@@ -722,42 +664,40 @@ print(
 weighted, plain_error = (w[:, None] * ell).sum(1), ell.sum(1)
 shares = [(part / part.sum()).cumsum(0) for part in (weighted, plain_error)]
 early = [share[T // 10].item() for share in shares]
-weight_claims = [
-    figures.claim(
-        "the weighted errors and constants are the KL terms, (10)", weights_off, at_most=1e-9
-    ),
-    figures.claim("the dropped weights span a factor of ten or more", spread, at_least=10),
-    figures.claim(
+
+# %%
+with page.figure("01_dropped_weights", 1, 2, figsize=(8, 3.4)) as (fig, axes):
+    axes[0].loglog(range(1, T + 1), w, color=pu.BLUE, label="ELBO")
+    axes[0].axhline(w.mean(), ls="--", color=pu.ORANGE, label="simplified")
+    axes[0].set(xlabel="step $t$", ylabel="weight $w_t$")
+    axes[0].set_title("The loss drops steep weights ...")
+    axes[0].legend()
+    for share, label, (colour, style) in zip(
+        shares, ("ELBO", "simplified"), styles[:2], strict=True
+    ):
+        axes[1].plot(range(1, T + 1), 100 * share, style, color=colour, label=label)
+    axes[1].set(xlabel="step $t$", ylabel="share of the error so far (%)")
+    axes[1].set_title("... and cares less about early steps")
+    axes[1].legend(loc="lower right")
+    fig.numbers(
+        T=T,
+        largest_over_smallest=spread,
+        share_of_first_tenth={"elbo": early[0], "simplified": early[1]},
+        difference=weights_off,
+    )
+    fig.check(
+        "the weighted errors and constants are the KL terms, (10)", weights_off, at_most=1e-09
+    )
+    fig.check("the dropped weights span a factor of ten or more", spread, at_least=10)
+    fig.check(
         "the simplified loss gives the first tenth of the steps a smaller share",
         early[0] - early[1],
         at_least=0.05,
-    ),
-]
-claims += weight_claims
-figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.4))
-axes[0].loglog(range(1, T + 1), w, color=plotting.BLUE, label="ELBO")
-axes[0].axhline(w.mean(), ls="--", color=plotting.ORANGE, label="simplified")
-axes[0].set(xlabel="step $t$", ylabel="weight $w_t$")
-axes[0].set_title("The loss drops steep weights ...")
-axes[0].legend()
-for share, label, (colour, style) in zip(shares, ("ELBO", "simplified"), styles[:2], strict=True):
-    axes[1].plot(range(1, T + 1), 100 * share, style, color=colour, label=label)
-axes[1].set(xlabel="step $t$", ylabel="share of the error so far (%)")
-axes[1].set_title("... and cares less about early steps")
-axes[1].legend(loc="lower right")
-figures.show_figure(
-    figure,
-    "01_dropped_weights",
-    alt="Left: the ELBO's weight of the squared noise error falls steeply over the first steps on logarithmic axes and rises a little at the end, while the simplified loss has one constant weight. Right: under the ELBO most of the error is collected in the first steps, under the simplified loss later.",
-    numbers={
-        "T": T,
-        "largest_over_smallest": spread,
-        "share_of_first_tenth": {"elbo": early[0], "simplified": early[1]},
-        "difference": weights_off,
-    },
-    claims=weight_claims,
-    **chapter,
-)
+    )
+    fig.alt("""Left: the ELBO's weight of the squared noise error falls steeply over the first
+        steps on logarithmic axes and rises a little at the end, while the simplified loss
+        has one constant weight. Right: under the ELBO most of the error is collected in the
+        first steps, under the simplified loss later.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -775,7 +715,7 @@ figures.show_figure(
 # %%
 for c in claims:
     print("holds" if c["holds"] else "FAILS", f"{c['value']:10.3g}", c["bound"], c["claim"])
-figures.assert_claims(claims, preset)
+page.verdict()
 
 # %% [markdown]
 # ## What could go wrong
@@ -789,9 +729,13 @@ figures.assert_claims(claims, preset)
 # The first of the three, on purpose:
 
 # %%
-too_short = diffusion.alphas_cumprod_of(diffusion.linear_betas(100))
-leftover = elbo.elbo_terms(
-    toys.ExactDenoiser(world, too_short), x_places, too_short, variance=variance, **quadrature
+too_short = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas(100))
+leftover = pu.elbo.elbo_terms(
+    pu.mixtures.ExactDenoiser(world, too_short),
+    x_places,
+    too_short,
+    variance=variance,
+    **quadrature,
 )
 try:
     assert leftover.prior.max() < 0.01, (
@@ -822,12 +766,12 @@ except AssertionError as error:
 # spread_of_means = (world.means - mean).square()
 # total_variance = (world.weights[:, None] * (world.variances + spread_of_means)).sum(0)
 # T = step_counts[1]
-# blurred = toys.GaussianMixture([1.0], mean[None], total_variance[None])
-# models = (exact[T], toys.ExactDenoiser(blurred, schedules[T]))
-# data = world.sample(500, diffusion.random_generator(seed, 8))
+# blurred = pu.mixtures.GaussianMixture([1.0], mean[None], total_variance[None])
+# models = (exact[T], pu.mixtures.ExactDenoiser(blurred, schedules[T]))
+# data = world.sample(500, pu.random_generator(seed, 8))
 # for name, x in (("data", data), ("places", x_places)):
 #     best, worse = (
-#         elbo.elbo_terms(m, x, schedules[T], variance=variance, **quadrature).elbo
+#         pu.elbo.elbo_terms(m, x, schedules[T], variance=variance, **quadrature).elbo
 #         for m in models
 #     )
 #     lost = best - worse
@@ -845,13 +789,13 @@ except AssertionError as error:
 # <details><summary>Solution</summary>
 #
 # ```python
-# generator = diffusion.random_generator(seed, 6)
+# generator = pu.random_generator(seed, 6)
 # x = world.sample(1000, generator)
 # t = torch.randint(num_train_timesteps, (1000,), generator=generator)
 # eps = torch.randn(x.shape, dtype=x.dtype, generator=generator)
-# x_t = diffusion.add_noise(x, eps, t, alphas_cumprod)
-# eps_hat = toys.ExactDenoiser(world, alphas_cumprod)(x_t, t).sample
-# draws = diffusion.denoising_error(eps, eps_hat)
+# x_t = pu.diffusion.add_noise(x, eps, t, alphas_cumprod)
+# eps_hat = pu.mixtures.ExactDenoiser(world, alphas_cumprod)(x_t, t).sample
+# draws = pu.diffusion.denoising_error(eps, eps_hat)
 # print(f"{draws.mean():.3f} ± {1.96 * draws.std() / 1000**0.5:.3f}")
 # ```
 #
@@ -867,7 +811,7 @@ except AssertionError as error:
 # steps = torch.arange(1, 100_001, dtype=torch.float64)
 # series = 0.5 * (1 / steps - torch.log1p(1 / steps)).sum().item()
 # T = step_counts[-1]
-# r = process.step_betas(schedules[T])[1:] / process.posterior_variances(schedules[T])[1:]
+# r = pu.diffusion.step_betas(schedules[T])[1:] / pu.diffusion.posterior_variances(schedules[T])[1:]
 # this_schedule = 0.5 * (r - 1 - r.log()).sum().item()
 # print(f"series {series:.4f}, half of Euler's constant 0.2886")
 # print(f"this schedule {this_schedule:.3f}, measured {gaps['posterior'][-1]:.3f}")
@@ -886,12 +830,12 @@ except AssertionError as error:
 #
 # ```python
 # for T in step_counts[:2]:
-#     generator = diffusion.random_generator(seed, 7, T)
+#     generator = pu.random_generator(seed, 7, T)
 #     x = torch.randn(4000, 1, dtype=torch.float64, generator=generator)
 #     for t in reversed(range(T)):
-#         x = process.reverse_mean(x, exact[T](x, t).sample, t, schedules[T])
+#         x = pu.diffusion.reverse_mean(x, exact[T](x, t).sample, t, schedules[T])
 #         if t > 0:
-#             sigma = process.reverse_variances(schedules[T], variance)[t].sqrt()
+#             sigma = pu.diffusion.reverse_variances(schedules[T], variance)[t].sqrt()
 #             x = x + sigma * torch.randn(x.shape, dtype=x.dtype, generator=generator)
 #     print(T, f"model {(x < -0.5).double().mean():.3f}")
 # below = log_q[grid < -0.5].exp().sum() * (grid[1] - grid[0])

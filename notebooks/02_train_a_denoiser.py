@@ -21,33 +21,10 @@
 # %%
 import torch
 
-from pudm_lib.book.page import assert_claims, claim, show_figure
-from pudm_lib.book.style import (
-    BLUE,
-    GREY,
-    ORANGE,
-    SENSITIVE,
-    image_sheet,
-    new_figure,
-    use_book_style,
-)
-from pudm_lib.data.pixels import pixel_features, to_model_range, to_uint8
-from pudm_lib.data.splits import make_split
-from pudm_lib.diffusion.networks import make_unet
-from pudm_lib.diffusion.process import (
-    add_noise,
-    alphas_cumprod_of,
-    denoising_error,
-    linear_betas,
-    random_generator,
-)
-from pudm_lib.diffusion.sampling import SAMPLING, SamplingSettings, make_scheduler, sample
-from pudm_lib.experiments.many import run_many
-from pudm_lib.experiments.one import draw, load_model
-from pudm_lib.experiments.settings import experiment
-from pudm_lib.measures.numbers import frechet_distance
-
-use_book_style()
+import pudm_lib as pu
+from pudm_lib.data import pixel_features
+from pudm_lib.diffusion import add_noise, denoising_error, make_unet
+from pudm_lib.measures import frechet_distance
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -64,9 +41,10 @@ loop_steps = 150  # steps of the training loop written out in this chapter
 # A second, small set **S** of labelled sensitive images exists as well. The unsupervised model of this chapter does not look at it; chapters 03 to 05 do.
 
 # %%
+page = pu.Page("02_train_a_denoiser", globals())
 settings = {"dataset": dataset, "normal": normal, "method": "unsupervised", "seed": seed}
-plain_experiment = experiment(preset, **settings)
-split = make_split(plain_experiment.data, seed)
+plain_experiment = pu.experiment(preset, **settings)
+split = pu.make_split(plain_experiment.data, seed)
 loop_steps = 10 if preset == "ci" else loop_steps
 print(
     f"{preset}: {dataset}, normal={normal}, seed={seed}; U={len(split.x_unlabeled)} images, "
@@ -75,25 +53,19 @@ print(
 )
 
 # %%
-figure, axes = new_figure(1, 2, figsize=(8.5, 2.9))
-image_sheet(axes[0], split.x_unlabeled[:50], columns=10, marked=split.hidden_labels[:50])
-axes[0].set_title("U: unlabeled (the frames are for you)")
-image_sheet(axes[1], split.x_sensitive[:50], columns=10)
-axes[1].set_title("S: labelled sensitive")
-show_figure(
-    figure,
-    "02_split",
-    alt=f"Two sheets of fifty small images each. Left: unlabeled {dataset} images, mostly "
-    f"normal ({normal}), {int(split.hidden_labels[:50].sum())} of the fifty framed as sensitive. "
-    "Right: the labelled sensitive images.",
-    chapter="02_train_a_denoiser",
-    preset=preset,
-    parameters=settings,
-    numbers={
-        "indices_unlabeled": split.indices["unlabeled"][:50],
-        "sensitive_share": split.sensitive_share,
-    },
-)
+with page.figure("02_split", 1, 2, figsize=(8.5, 2.9)) as (fig, axes):
+    pu.style.image_sheet(
+        axes[0], split.x_unlabeled[:50], columns=10, marked=split.hidden_labels[:50]
+    )
+    axes[0].set_title("U: unlabeled (the frames are for you)")
+    pu.style.image_sheet(axes[1], split.x_sensitive[:50], columns=10)
+    axes[1].set_title("S: labelled sensitive")
+    fig.numbers(
+        indices_unlabeled=split.indices["unlabeled"][:50], sensitive_share=split.sensitive_share
+    )
+    fig.alt(f"""Two sheets of fifty small images each. Left: unlabeled {dataset} images, mostly
+        normal ({normal}), {int(split.hidden_labels[:50].sum())} of the fifty framed as
+        sensitive. Right: the labelled sensitive images.""")
 
 # %% [markdown]
 # *Caption. Fifty images of U and of S in the order of the split.*
@@ -126,12 +98,12 @@ model = make_unet(
     "tiny", resolution=split.x_unlabeled.shape[-1], channels=split.x_unlabeled.shape[1]
 )
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-alphas_cumprod = alphas_cumprod_of(linear_betas(1000))
-generator = random_generator(seed)
+alphas_cumprod = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas(1000))
+generator = pu.random_generator(seed)
 losses = []
 for _ in range(loop_steps):
     chosen = torch.randint(len(split.x_unlabeled), (32,), generator=generator)
-    x0 = to_model_range(split.x_unlabeled[chosen])
+    x0 = pu.to_model_range(split.x_unlabeled[chosen])
     eps = torch.randn(x0.shape, generator=generator)
     t = torch.randint(1000, (32,), generator=generator)
     x_t = add_noise(x0, eps, t, alphas_cumprod)  # (1)
@@ -147,27 +119,19 @@ for _ in range(loop_steps):
 
 # %%
 dimension = split.x_unlabeled[0].numel()
-figure, axes = new_figure(1, 1, figsize=(7, 2.8))
-axes[0].plot(losses, color=GREY)
-axes[0].axhline(
-    dimension, color=SENSITIVE, linestyle="--", label=f"D = {dimension}: answer always 0"
-)
-axes[0].set(xlabel="training step", ylabel="ell, batch mean", ylim=(0, None))
-axes[0].set_title("The error falls from D, the squared length of the noise")
-axes[0].legend()
 last = float(torch.tensor(losses[-20:]).mean())
-loop_claims = [claim("the loop's error ends below half of D", last / dimension, at_most=0.5)]
-show_figure(
-    figure,
-    "02_loop",
-    alt=f"Line plot of the batch error against the training step. It starts near {dimension}, "
-    f"the number of pixels, and falls to about {last:.0f} within {loop_steps} steps.",
-    chapter="02_train_a_denoiser",
-    preset=preset,
-    parameters=settings | {"loop_steps": loop_steps},
-    numbers={"ell": losses},
-    claims=loop_claims,
-)
+with page.figure("02_loop", figsize=(7, 2.8)) as (fig, ax):
+    ax.plot(losses, color=pu.GREY)
+    ax.axhline(
+        dimension, color=pu.SENSITIVE, linestyle="--", label=f"D = {dimension}: answer always 0"
+    )
+    ax.set(xlabel="training step", ylabel="ell, batch mean", ylim=(0, None))
+    ax.set_title("The error falls from D, the squared length of the noise")
+    ax.legend()
+    fig.numbers(ell=losses)
+    fig.check("the loop's error ends below half of D", last / dimension, at_most=0.5)
+    fig.alt(f"""Line plot of the batch error against the training step. It starts near {dimension},
+        the number of pixels, and falls to about {last:.0f} within {loop_steps} steps.""")
 
 # %% [markdown]
 # *Caption. Mean error of each batch of 32 images; dashed: the error of answering 0.*
@@ -181,9 +145,9 @@ show_figure(
 # The library's loop (`pudm_lib.training.loop`) is this one with five additions that do not change the idea: a learning rate that rises and falls (warm-up and cosine), an average of the weights over the last steps (EMA), checkpoints, the other methods' losses, and noise that depends on `(seed, step)` alone, so that a run cut off by a crash ends with the same weights as one that was not. It trains the models below. One of them gets augmented images: each training image a little turned, scaled and shifted. Classifiers love augmentation. Does a generator?
 
 # %%
-augmented_experiment = experiment(preset, **settings, augmentation="affine")
-plain, augmented = run_many([plain_experiment, augmented_experiment])
-model = load_model(plain_experiment)
+augmented_experiment = pu.experiment(preset, **settings, augmentation="affine")
+plain, augmented = pu.run_many([plain_experiment, augmented_experiment])
+model = pu.load_model(plain_experiment)
 parameters = sum(p.numel() for p in model.parameters())
 print(f"network {plain_experiment.network!r}: {parameters:,} parameters")
 
@@ -236,10 +200,12 @@ def ddpm_step(x_t, t, s, z):
 def by_hand(step, sampling, seed):
     """Walk down the noise levels with one of the two steps above."""
     shape = tuple(split.x_unlabeled.shape[1:])
-    noise = [random_generator(SAMPLING, seed, i) for i in range(sampling.num_samples)]
+    noise = [
+        pu.random_generator(pu.diffusion.SAMPLING, seed, i) for i in range(sampling.num_samples)
+    ]
     device = next(model.parameters()).device
     x = torch.stack([torch.randn(shape, generator=g) for g in noise]).to(device)
-    levels = make_scheduler(sampling).timesteps.tolist()
+    levels = pu.diffusion.make_scheduler(sampling).timesteps.tolist()
     for t, s in zip(levels, [*levels[1:], -1], strict=True):
         fresh = step is ddpm_step and s >= 0
         z = torch.stack(
@@ -253,8 +219,8 @@ device = next(model.parameters()).device
 model.cpu()  # a GPU rounds its convolutions more coarsely
 differences = {}
 for name, step in (("ddim", ddim_step), ("ddpm", ddpm_step)):
-    few = SamplingSettings(sampler=name, num_inference_steps=10, num_samples=8)
-    theirs = sample(model, few, shape=tuple(split.x_unlabeled.shape[1:]), seed=seed)
+    few = pu.SamplingSettings(sampler=name, num_inference_steps=10, num_samples=8)
+    theirs = pu.sample(model, few, shape=tuple(split.x_unlabeled.shape[1:]), seed=seed)
     differences[name] = (by_hand(step, few, seed) - theirs).abs().max().item()
 print({name: f"{difference:.1e}" for name, difference in differences.items()})
 model.to(device)
@@ -269,32 +235,25 @@ levels, guesses, states = [], [], []
 
 def remember(step, t, x_t, x0_hat):
     levels.append(t)
-    guesses.append(to_uint8(x0_hat[:8].cpu()))
-    states.append(to_uint8(x_t[:8].cpu()))
+    guesses.append(pu.to_uint8(x0_hat[:8].cpu()))
+    states.append(pu.to_uint8(x_t[:8].cpu()))
 
 
-eight = SamplingSettings(num_inference_steps=10, num_samples=8)
-sample(model, eight, shape=tuple(split.x_unlabeled.shape[1:]), seed=seed, callback=remember)
-figure, axes = new_figure(2, 1, figsize=(7.2, 4.6))
-for row, pictures, title in (
-    (0, states, "What the sampler holds: noise gives way to strokes late"),
-    (1, guesses, "What it guesses the end to be: noise, a blur, a digit"),
-):
-    columns = torch.stack(pictures, 1)[:4].flatten(0, 1)
-    image_sheet(axes[row], columns, columns=len(levels))
-    axes[row].set_title(title)
-show_figure(
-    figure,
-    "02_walk",
-    alt="Two sheets, four images each followed over ten DDIM steps from left to right. The upper "
-    "shows the sampler's state turning from noise into digits in the last steps; the lower shows the "
-    "predicted clean image: hard black and white at first, then a grey blur, and a digit about halfway.",
-    chapter="02_train_a_denoiser",
-    preset=preset,
-    parameters=settings | {"num_inference_steps": 10},
-    numbers={"timesteps": levels},
-    device=plain_experiment.training.device,
-)
+eight = pu.SamplingSettings(num_inference_steps=10, num_samples=8)
+pu.sample(model, eight, shape=tuple(split.x_unlabeled.shape[1:]), seed=seed, callback=remember)
+with page.figure("02_walk", 2, 1, figsize=(7.2, 4.6)) as (fig, axes):
+    for row, pictures, title in (
+        (0, states, "What the sampler holds: noise gives way to strokes late"),
+        (1, guesses, "What it guesses the end to be: noise, a blur, a digit"),
+    ):
+        columns = torch.stack(pictures, 1)[:4].flatten(0, 1)
+        pu.style.image_sheet(axes[row], columns, columns=len(levels))
+        axes[row].set_title(title)
+    fig.numbers(timesteps=levels)
+    fig.alt("""Two sheets, four images each followed over ten DDIM steps from left to right. The
+        upper shows the sampler's state turning from noise into digits in the last steps;
+        the lower shows the predicted clean image: hard black and white at first, then a
+        grey blur, and a digit about halfway.""")
 
 # %% [markdown]
 # *Caption. One row an image, ten DDIM steps from left to right.*
@@ -318,36 +277,20 @@ print(
 )
 
 # %%
-figure, axes = new_figure(1, 1, figsize=(8.5, 3.6))
-image_sheet(axes[0], plain.samples[:96], columns=16, marked=plain.sensitive[:96])
-axes[0].set_title(
-    f"Trained on everything, it draws everything: {leak:.1%} of samples are sensitive"
-)
-leak_claims = [
-    claim(
+with page.figure("02_leak", figsize=(8.5, 3.6)) as (fig, ax):
+    pu.style.image_sheet(ax, plain.samples[:96], columns=16, marked=plain.sensitive[:96])
+    ax.set_title(f"Trained on everything, it draws everything: {leak:.1%} of samples are sensitive")
+    fig.numbers(leak=leak, judge_accuracy=numbers["judge_accuracy"], sensitive=plain.sensitive[:96])
+    fig.check(
         "the unsupervised model leaks: the interval's lower end is above 5 %",
         leak_interval[0],
         at_least=0.05,
         interval=leak_interval,
-    ),
-    claim("our sampling steps equal diffusers'", max(differences.values()), at_most=1e-3),
-]
-show_figure(
-    figure,
-    "02_leak",
-    alt=f"A sheet of 96 samples of the unsupervised model, {int(plain.sensitive[:96].sum())} of them "
-    f"framed because the judge calls them sensitive. Over all samples the share is {leak:.1%}.",
-    chapter="02_train_a_denoiser",
-    preset=preset,
-    parameters=plain_experiment.flat(),
-    numbers={
-        "leak": leak,
-        "judge_accuracy": numbers["judge_accuracy"],
-        "sensitive": plain.sensitive[:96],
-    },
-    claims=leak_claims,
-    device=plain_experiment.training.device,
-)
+    )
+    fig.check("our sampling steps equal diffusers'", max(differences.values()), at_most=0.001)
+    fig.alt(f"""A sheet of 96 samples of the unsupervised model, {int(plain.sensitive[:96].sum())}
+        of them framed because the judge calls them sensitive. Over all samples the share is
+        {leak:.1%}.""")
 
 # %% [markdown]
 # *Caption. The first 96 samples in the order they were drawn; frames by the judge.*
@@ -369,8 +312,8 @@ reference = pixel_features(split.x_test)
 distances = []
 for count in counts:
     budget = {"sampler": "ddim", "num_inference_steps": count, "num_samples": few_samples}
-    trial = experiment(preset, **settings, **budget)
-    distances.append(frechet_distance(pixel_features(draw(trial, model, split)), reference))
+    trial = pu.experiment(preset, **settings, **budget)
+    distances.append(frechet_distance(pixel_features(pu.draw(trial, model, split)), reference))
 floor = numbers["frechet_pixels_floor"]
 
 # %%
@@ -378,41 +321,36 @@ ratios = {
     "plain": numbers["frechet_pixels_matched"] / floor,
     "augmented": augmented.numbers["frechet_pixels_matched"] / floor,
 }
-figure, axes = new_figure(1, 2, figsize=(8.5, 3.2))
-axes[0].plot(counts, distances, color=BLUE, marker="o")
-axes[0].axhline(floor, color=GREY, linestyle="--", label="floor: real against real")
-axes[0].set(xlabel="DDIM steps", ylabel="Fréchet distance, pixels", ylim=(0, None))
-axes[0].set_title(f"Steps: most is won early ({few_samples} samples)")
-axes[0].legend()
-axes[1].bar(["none", "turn, scale, shift"], list(ratios.values()), color=[BLUE, ORANGE], width=0.5)
-axes[1].axhline(1, color=GREY, linestyle="--")
-axes[1].set(xlabel="augmentation of the training images", ylabel="distance / floor")
-axes[1].set_title(f"Augmentation leaks: {ratios['augmented'] / ratios['plain']:.1f} times as far")
-quality_claims = [
-    claim(
+
+# %%
+with page.figure("02_quality", 1, 2, figsize=(8.5, 3.2)) as (fig, axes):
+    axes[0].plot(counts, distances, color=pu.BLUE, marker="o")
+    axes[0].axhline(floor, color=pu.GREY, linestyle="--", label="floor: real against real")
+    axes[0].set(xlabel="DDIM steps", ylabel="Fréchet distance, pixels", ylim=(0, None))
+    axes[0].set_title(f"Steps: most is won early ({few_samples} samples)")
+    axes[0].legend()
+    axes[1].bar(
+        ["none", "turn, scale, shift"], list(ratios.values()), color=[pu.BLUE, pu.ORANGE], width=0.5
+    )
+    axes[1].axhline(1, color=pu.GREY, linestyle="--")
+    axes[1].set(xlabel="augmentation of the training images", ylabel="distance / floor")
+    axes[1].set_title(
+        f"Augmentation leaks: {ratios['augmented'] / ratios['plain']:.1f} times as far"
+    )
+    fig.numbers(steps=counts, distances=distances, floor=floor, ratios=ratios)
+    fig.check(
         "affine augmentation at least doubles the pixel distance of the samples",
         ratios["augmented"] / ratios["plain"],
         at_least=2,
-    ),
-    claim(
+    )
+    fig.check(
         "more DDIM steps help: the fewest against the most",
         distances[0] / distances[-1],
         at_least=1,
-    ),
-]
-show_figure(
-    figure,
-    "02_quality",
-    alt=f"Left: Fréchet distance on pixels for {counts} DDIM steps: {[round(d, 2) for d in distances]}, "
-    f"floor {floor:.2f}. Right: distance over floor without augmentation {ratios['plain']:.2f} and with it "
-    f"{ratios['augmented']:.2f}.",
-    chapter="02_train_a_denoiser",
-    preset=preset,
-    parameters=settings | {"num_samples": few_samples},
-    numbers={"steps": counts, "distances": distances, "floor": floor, "ratios": ratios},
-    claims=quality_claims,
-    device=plain_experiment.training.device,
-)
+    )
+    fig.alt(f"""Left: Fréchet distance on pixels for {counts} DDIM steps:
+        {[round(d, 2) for d in distances]}, floor {floor:.2f}. Right: distance over floor
+        without augmentation {ratios["plain"]:.2f} and with it {ratios["augmented"]:.2f}.""")
 
 # %% [markdown]
 # *Caption. Left: distance of as many samples as the floor has real images. Right: the same, over the floor, for two training sets.*
@@ -430,8 +368,7 @@ print(f"share of samples as near as a copy: {numbers['copies_share']:.3f}")
 # The claims of this chapter in one place. They are about the digits under preset `laptop`; elsewhere they are computed and not asserted.
 
 # %%
-if preset == "laptop" and dataset == "digits":
-    assert_claims([*loop_claims, *leak_claims, *quality_claims], preset)
+page.verdict()
 
 # %% [markdown]
 # ## What could go wrong
@@ -445,22 +382,18 @@ if preset == "laptop" and dataset == "digits":
 # The third one on purpose, caught and printed:
 
 # %%
-from pudm_lib.training.batches import TrainingImages
-from pudm_lib.training.loop import TrainingError, train
-from pudm_lib.training.settings import TrainingSettings
-
 broken = make_unet(
     "tiny", resolution=split.x_unlabeled.shape[-1], channels=split.x_unlabeled.shape[1]
 )
 torch.nn.init.constant_(broken.conv_out.weight, float("inf"))
 try:
-    train(
+    pu.train(
         broken,
-        TrainingImages(split.x_unlabeled, split.x_sensitive),
-        TrainingSettings(method="unsupervised", steps=5, device="cpu"),
+        pu.training.TrainingImages(split.x_unlabeled, split.x_sensitive),
+        pu.training.TrainingSettings(method="unsupervised", steps=5, device="cpu"),
         seed=seed,
     )
-except TrainingError as error:
+except pu.training.TrainingError as error:
     print(error)
 
 # %% [markdown]
@@ -485,8 +418,8 @@ except TrainingError as error:
 #
 # ```python
 # shape = tuple(split.x_unlabeled.shape[1:])
-# batches = [SamplingSettings(num_samples=8, sampling_batch=b, num_inference_steps=5) for b in (8, 3)]
-# a, b = (sample(model, settings_, shape=shape, seed=seed) for settings_ in batches)
+# batches = [pu.SamplingSettings(num_samples=8, sampling_batch=b, num_inference_steps=5) for b in (8, 3)]
+# a, b = (pu.sample(model, settings_, shape=shape, seed=seed) for settings_ in batches)
 # print((a - b).abs().max())
 # assert (a - b).abs().max() < 1e-3
 # ```
@@ -506,9 +439,9 @@ except TrainingError as error:
 # <details><summary>Solution</summary>
 #
 # ```python
-# x0 = to_model_range(split.x_test[:64])
+# x0 = pu.to_model_range(split.x_test[:64])
 # device = next(model.parameters()).device
-# eps = torch.randn(x0.shape, generator=random_generator(5))
+# eps = torch.randn(x0.shape, generator=pu.random_generator(5))
 # curve = []
 # for level in range(10, 1000, 90):
 #     t = torch.full((len(x0),), level)
@@ -535,8 +468,8 @@ except TrainingError as error:
 #
 # ```python
 # for sampler in ("ddim", "ddpm"):
-#     trial = experiment(preset, **settings, sampler=sampler, num_inference_steps=counts[-2], num_samples=few_samples)
-#     images = draw(trial, model, split)
+#     trial = pu.experiment(preset, **settings, sampler=sampler, num_inference_steps=counts[-2], num_samples=few_samples)
+#     images = pu.draw(trial, model, split)
 #     print(sampler, round(frechet_distance(pixel_features(images), reference), 2))
 # ```
 #

@@ -26,22 +26,8 @@ import torch
 from matplotlib.ticker import MaxNLocator
 from torch.nn.functional import softplus
 
-from pudm_lib.book import page as figures
-from pudm_lib.book import style as plotting
-from pudm_lib.data import pixels
-from pudm_lib.data import splits as data
-from pudm_lib.diffusion import networks
-from pudm_lib.diffusion import process as diffusion
-from pudm_lib.experiments import one as experiments
-from pudm_lib.experiments.settings import check_preset
-from pudm_lib.studies import rates_over_beta
-from pudm_lib.training import losses
-from pudm_lib.training.batches import TrainingImages
-from pudm_lib.training.loop import train
-from pudm_lib.training.settings import TrainingSettings
-from pudm_lib.widgets import noise_and_loss as explorers
-
-plotting.use_book_style()
+import pudm_lib as pu
+from pudm_lib.training import TrainingSettings
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -54,7 +40,8 @@ run_steps = 200  # training steps of each short run with a sum or a mean
 run_beta = 0.1  # beta of the short runs
 
 # %%
-check_preset(preset)
+page = pu.Page("03_turn_the_elbo_into_a_classifier", globals())
+pu.experiments.check_preset(preset)
 quick = preset == "ci"
 if quick:
     num_levels, num_images, run_steps = 5, 16, 12
@@ -73,7 +60,6 @@ chapter = {
         "run_beta": run_beta,
     },
 }
-claims = []  # every claim of the chapter; checked in one cell near the end
 print(preset, chapter["parameters"], f"indices {levels[0]} to {levels[-1]}")
 
 # %% [markdown]
@@ -108,43 +94,39 @@ print(preset, chapter["parameters"], f"indices {levels[0]} to {levels[-1]}")
 # %%
 ell = torch.linspace(0.02, 8, 400, dtype=torch.float64)
 cost_normal = ell  # (2), y = 0
-cost_sensitive = losses.minus_log_one_minus_exp(ell)  # (2), y = 1
+cost_sensitive = pu.losses.minus_log_one_minus_exp(ell)  # (2), y = 1
 slope = 1 / torch.expm1(ell)  # (3)
 even = math.log(2)  # here the two slopes have the same size
 places = torch.tensor([even, 6.0], dtype=torch.float64, requires_grad=True)
-losses.minus_log_one_minus_exp(places).sum().backward()  # the library's slope, not (3)
+pu.losses.minus_log_one_minus_exp(places).sum().backward()  # the library's slope, not (3)
 push_even, push_at_6 = (-places.grad).tolist()
 print(f"the push at ell = 6 is 1/{1 / push_at_6:.0f} of the pull")
 
 # %%
-face_claims = [
-    figures.claim("at ell = log 2 push and pull are equal", push_even, at_least=1 - 1e-12, at_most=1 + 1e-12),
-    figures.claim("at ell = 6 the push is below 1 % of the pull", push_at_6, at_most=0.01),
-]  # fmt: skip
-claims += face_claims
-figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.3))
-axes[0].plot(ell, cost_normal, color=plotting.NORMAL, label="normal: $\\ell$")
-axes[0].plot(
-    ell, cost_sensitive, "--", color=plotting.SENSITIVE, label="sensitive: $-\\log(1-e^{-\\ell})$"
-)
-axes[0].set(xlabel="$\\ell$", ylabel="cost (nats)", ylim=(0, 8))
-axes[0].set_title("Both costs are bounded below ...")
-axes[0].legend(loc="center", bbox_to_anchor=(0.68, 0.27))
-axes[1].axhline(1, color=plotting.NORMAL, label="pull on a normal image")
-axes[1].semilogy(ell, slope, "--", color=plotting.SENSITIVE, label="push on a sensitive one")
-axes[1].plot(even, 1, "o", color="black")
-axes[1].annotate("$\\ell=\\log 2$", (even, 1), (even + 0.3, 1.8))
-axes[1].set(xlabel="$\\ell$", ylabel="size of the slope", ylim=(1e-4, 60))
-axes[1].set_title("... but one of them goes flat")
-axes[1].legend(loc="lower left")
-figures.show_figure(
-    figure,
-    "03_two_faces",
-    alt="Left: the normal cost rises along the diagonal, the sensitive cost falls from infinity at ell 0 towards 0. Right: on a logarithmic axis the normal slope is constant 1 while the sensitive slope falls exponentially, crossing 1 at ell = log 2 and one hundredth before ell = 5.",
-    numbers={"push_at_6": push_at_6, "equal_at": even},
-    claims=face_claims,
-    **chapter,
-)
+with page.figure("03_two_faces", 1, 2, figsize=(8, 3.3)) as (fig, axes):
+    axes[0].plot(ell, cost_normal, color=pu.NORMAL, label="normal: $\\ell$")
+    axes[0].plot(
+        ell, cost_sensitive, "--", color=pu.SENSITIVE, label="sensitive: $-\\log(1-e^{-\\ell})$"
+    )
+    axes[0].set(xlabel="$\\ell$", ylabel="cost (nats)", ylim=(0, 8))
+    axes[0].set_title("Both costs are bounded below ...")
+    axes[0].legend(loc="center", bbox_to_anchor=(0.68, 0.27))
+    axes[1].axhline(1, color=pu.NORMAL, label="pull on a normal image")
+    axes[1].semilogy(ell, slope, "--", color=pu.SENSITIVE, label="push on a sensitive one")
+    axes[1].plot(even, 1, "o", color="black")
+    axes[1].annotate("$\\ell=\\log 2$", (even, 1), (even + 0.3, 1.8))
+    axes[1].set(xlabel="$\\ell$", ylabel="size of the slope", ylim=(1e-4, 60))
+    axes[1].set_title("... but one of them goes flat")
+    axes[1].legend(loc="lower left")
+    fig.numbers(push_at_6=push_at_6, equal_at=even)
+    fig.check(
+        "at ell = log 2 push and pull are equal", push_even, at_least=1 - 1e-12, at_most=1 + 1e-12
+    )
+    fig.check("at ell = 6 the push is below 1 % of the pull", push_at_6, at_most=0.01)
+    fig.alt("""Left: the normal cost rises along the diagonal, the sensitive cost falls from
+        infinity at ell 0 towards 0. Right: on a logarithmic axis the normal slope is
+        constant 1 while the sensitive slope falls exponentially, crossing 1 at ell = log 2
+        and one hundredth before ell = 5.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -183,7 +165,7 @@ def descend(floor: float, steps: int = 1500) -> torch.Tensor:
     for _ in range(steps):
         optimizer.zero_grad()
         ell = floor + softplus(a)
-        sensitive_cost = losses.minus_log_one_minus_exp(ell)
+        sensitive_cost = pu.losses.minus_log_one_minus_exp(ell)
         (p_normal * ell + (1 - p_normal) * sensitive_cost).sum().backward()  # (4)
         optimizer.step()
     return (floor + softplus(a)).detach()
@@ -198,28 +180,21 @@ print("e^-ell, free", [round(v, 3) for v in (-free).exp().tolist()])
 print("with a floor", [round(v, 3) for v in (-floored).exp().tolist()])
 
 # %%
-minimiser_claims = [
-    figures.claim("a free ell reaches -log P(normal|x)", free_off, at_most=1e-3),
-    figures.claim("with a floor it ends at the larger of the two", floored_off, at_most=1e-2),
-]
-claims += minimiser_claims
-figure, (ax,) = plotting.new_figure(figsize=(8, 3.4))
 line = torch.linspace(0.01, 1, 200)
-ax.plot(line, -line.log(), color=plotting.GREY, label="$-\\log P$ (5)")
-ax.plot(p_normal, free, "o", color=plotting.BLUE, label="reached, free $\\ell$")
-ax.plot(p_normal, floored, "s", mfc="none", ms=9, color=plotting.ORANGE, label="with a floor")
-ax.axhline(floor, color=plotting.ORANGE, linestyle=":", linewidth=1)
-ax.set(xlabel="true $P$(normal | $x$)", ylabel="$\\ell$")
-ax.set_title("The best $\\ell$ is $-\\log P$, unless a floor is in the way")
-ax.legend()
-figures.show_figure(
-    figure,
-    "03_minimiser",
-    alt="Six cells on the curve minus log P. Free values of ell lie on the curve. With a floor of 1, the cells whose target is above 1 still lie on it; the likely normal cells stop at the floor line.",
-    numbers={"p_normal": p_normal, "free": free, "floored": floored, "floor": floor},
-    claims=minimiser_claims,
-    **chapter,
-)
+with page.figure("03_minimiser", figsize=(8, 3.4)) as (fig, ax):
+    ax.plot(line, -line.log(), color=pu.GREY, label="$-\\log P$ (5)")
+    ax.plot(p_normal, free, "o", color=pu.BLUE, label="reached, free $\\ell$")
+    ax.plot(p_normal, floored, "s", mfc="none", ms=9, color=pu.ORANGE, label="with a floor")
+    ax.axhline(floor, color=pu.ORANGE, linestyle=":", linewidth=1)
+    ax.set(xlabel="true $P$(normal | $x$)", ylabel="$\\ell$")
+    ax.set_title("The best $\\ell$ is $-\\log P$, unless a floor is in the way")
+    ax.legend()
+    fig.numbers(p_normal=p_normal, free=free, floored=floored, floor=floor)
+    fig.check("a free ell reaches -log P(normal|x)", free_off, at_most=0.001)
+    fig.check("with a floor it ends at the larger of the two", floored_off, at_most=0.01)
+    fig.alt("""Six cells on the curve minus log P. Free values of ell lie on the curve. With a
+        floor of 1, the cells whose target is above 1 still lie on it; the likely normal
+        cells stop at the floor line.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -249,10 +224,10 @@ def released(ell: torch.Tensor) -> torch.Tensor:
 
 
 places = torch.logspace(-8, math.log10(80), 400)  # float32
-exact = losses.minus_log_one_minus_exp(places.double())
+exact = pu.losses.minus_log_one_minus_exp(places.double())
 two_ways = -torch.log(-torch.expm1(-places[:150].double()))
 assert (two_ways / exact[:150] - 1).abs().max() < 1e-12
-forms = {"naive": naive, "safe": losses.minus_log_one_minus_exp, "released": released}
+forms = {"naive": naive, "safe": pu.losses.minus_log_one_minus_exp, "released": released}
 values, relative_error, gradients = {}, {}, {}
 for name, form in forms.items():
     leaf = places.clone().requires_grad_()
@@ -268,38 +243,43 @@ print(f"released form at ell = 20: {at_20:.2e}")
 print(f"naive form at ell = 1e-8: {naive(torch.tensor(1e-8)).item()}")
 
 # %%
-numeric_claims = [
-    figures.claim("the safe form is right to 1e-6 for ell from 1e-8 to 80", relative_error["safe"].max(), at_most=1e-6),
-    figures.claim("so is its slope, to 1e-5", safe_slope_off, at_most=1e-5),
-    figures.claim("the naive form loses every digit above ell = 17", relative_error["naive"][places > 17.5].min(), at_least=0.99),
-    figures.claim("the released form is negative at ell = 20", at_20, at_most=-1e-7),
-]  # fmt: skip
-claims += numeric_claims
-figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.4))
 styles = {
-    "naive": (plotting.ORANGE, "-"),
-    "released": (plotting.PURPLE, "--"),
-    "safe": (plotting.BLUE, "-"),
+    "naive": (pu.ORANGE, "-"),
+    "released": (pu.PURPLE, "--"),
+    "safe": (pu.BLUE, "-"),
 }
-for name, (colour, style) in styles.items():
-    shown_error = relative_error[name].clamp(1e-9, 10)
-    axes[0].loglog(places, shown_error, style, color=colour, label=name)
-    axes[1].loglog(places, gradients[name], style, color=colour, label=name)
-axes[0].set(xlabel="$\\ell$", ylabel="relative error", title="The naive form breaks at both ends")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-axes[1].set(xlabel="$\\ell$", ylabel="size of the slope", ylim=(1e-14, 1e9))
-axes[1].set_title("$10^{-6}$ caps the slope at a million")
-figures.show_figure(
-    figure,
-    "03_safe_log",
-    alt="Left: relative error against ell. The safe form stays near 1e-7 everywhere; the naive and the released forms have errors of order 1 below ell 1e-6 or above ell 14. Right: the slopes agree in the middle; for tiny ell the released one levels off at a million.",
-    numbers={
-        "largest_relative_error": {k: v.max() for k, v in relative_error.items()},
-        "released_at_20": at_20,
-    },
-    claims=numeric_claims,
-    **chapter,
-)  # fmt: skip
+
+# %%
+with page.figure("03_safe_log", 1, 2, figsize=(8, 3.4)) as (fig, axes):
+    for name, (colour, style) in styles.items():
+        shown_error = relative_error[name].clamp(1e-9, 10)
+        axes[0].loglog(places, shown_error, style, color=colour, label=name)
+        axes[1].loglog(places, gradients[name], style, color=colour, label=name)
+    axes[0].set(
+        xlabel="$\\ell$", ylabel="relative error", title="The naive form breaks at both ends"
+    )
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[1].set(xlabel="$\\ell$", ylabel="size of the slope", ylim=(1e-14, 1e9))
+    axes[1].set_title("$10^{-6}$ caps the slope at a million")
+    fig.numbers(
+        largest_relative_error={k: v.max() for k, v in relative_error.items()}, released_at_20=at_20
+    )
+    fig.check(
+        "the safe form is right to 1e-6 for ell from 1e-8 to 80",
+        relative_error["safe"].max(),
+        at_most=1e-06,
+    )
+    fig.check("so is its slope, to 1e-5", safe_slope_off, at_most=1e-05)
+    fig.check(
+        "the naive form loses every digit above ell = 17",
+        relative_error["naive"][places > 17.5].min(),
+        at_least=0.99,
+    )
+    fig.check("the released form is negative at ell = 20", at_20, at_most=-1e-07)
+    fig.alt("""Left: relative error against ell. The safe form stays near 1e-7 everywhere; the
+        naive and the released forms have errors of order 1 below ell 1e-6 or above ell 14.
+        Right: the slopes agree in the middle; for tiny ell the released one levels off at a
+        million.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -322,28 +302,28 @@ figures.show_figure(
 
 # %%
 model_preset = "ci" if quick else "laptop"  # this chapter is about 8x8 digits
-digits = experiments.experiment(
+digits = pu.experiment(
     model_preset, dataset="digits", normal="even", method="unsupervised", seed=seed
 )
-model = experiments.load_model(digits)
-split = data.make_split(digits.data, seed)
+model = pu.load_model(digits)
+split = pu.make_split(digits.data, seed)
 device = next(model.parameters()).device
 measured = chapter | {"device": device.type}  # goes into the figures of this model
-alphas_cumprod = diffusion.alphas_cumprod_of(diffusion.linear_betas(num_train_timesteps))
+alphas_cumprod = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas(num_train_timesteps))
 dims = split.x_sensitive[0].numel()  # D
 
 
 @torch.no_grad()
 def ell_by_level(images: torch.Tensor, stream: int) -> torch.Tensor:
     """ell of each image, one draw of the noise at each level: (levels, images)."""
-    x0 = pixels.to_model_range(images).to(device)
+    x0 = pu.to_model_range(images).to(device)
     rows = []
     for index in levels.tolist():
-        generator = diffusion.random_generator(seed, stream, index)
+        generator = pu.random_generator(seed, stream, index)
         eps = torch.randn(x0.shape, generator=generator).to(device)
         t = torch.full((len(x0),), index, device=device)
-        x_t = diffusion.add_noise(x0, eps, t, alphas_cumprod)
-        rows.append(diffusion.denoising_error(eps, model(x_t, t).sample))
+        x_t = pu.diffusion.add_noise(x0, eps, t, alphas_cumprod)
+        rows.append(pu.diffusion.denoising_error(eps, model(x_t, t).sample))
     return torch.stack(rows).double().cpu()
 
 
@@ -366,7 +346,7 @@ print(
     f"{'scale':18s} {'tau':>7s} {'mean ell/tau':>12s} {'alive':>6s} {'slope':>8s} {'BCE on S':>9s}"
 )
 for name, tau in scales.items():
-    bce = losses.minus_log_one_minus_exp(ell_s / tau).mean()
+    bce = pu.losses.minus_log_one_minus_exp(ell_s / tau).mean()
     row = f"{alive[name]:6.0%} {slopes[name].median():8.2g} {bce:9.3g}"
     print(f"{name:18s} {tau:7.3g} {ell_s.mean() / tau:12.3g} {row}")
 
@@ -375,37 +355,41 @@ for name, tau in scales.items():
 
 # %%
 sum_name, paper_name, mean_name = scales
-alive_claims = [
-    figures.claim("summed over 64 pixels the term is alive at about half of all draws: at least 0.3", alive[sum_name], at_least=0.3),
-    figures.claim("... and at most 0.7", alive[sum_name], at_most=0.7),
-    figures.claim("at D = 3072 and the same error a pixel, at few", alive[paper_name], at_most=0.2),
-    figures.claim("averaged over pixels it is alive nearly everywhere", alive[mean_name], at_least=0.95),
-]  # fmt: skip
-claims += alive_claims
-colours = (plotting.BLUE, plotting.VERMILLION, plotting.GREEN)
+colours = (pu.BLUE, pu.VERMILLION, pu.GREEN)
 markers = ("o", "s", "^")
-figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.6))
 bins = torch.linspace(-12, 4, 33)
-for (name, s), colour, marker in zip(slopes.items(), colours, markers, strict=True):
-    by_level = (s > alive_slope).double().mean(1)
-    axes[0].plot(levels, 100 * by_level, marker=marker, ms=4, color=colour, label=name)
-    log_slopes = s.clamp(1e-12).log10().flatten()
-    share = torch.histc(log_slopes, bins=32, min=-12, max=4) / log_slopes.numel()
-    axes[1].stairs(100 * share, bins, color=colour, linewidth=1.8, label=name)
-axes[0].set(xlabel="index $t$", ylabel="alive images of $S$ (%)")
-axes[0].set_title("$D$ decides how much is alive, and where")
-axes[1].axvline(math.log10(alive_slope), color="black", linestyle=":", linewidth=1)
-axes[1].set(xlabel="$\\log_{10}$ of $1/(e^{\\ell/\\tau}-1)$", ylabel="draws (%)")
-axes[1].set_title("How hard each draw pushes")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-figures.show_figure(
-    figure,
-    "03_alive",
-    alt=f"Left: share of alive images by noise level. Averaged over pixels it is 100 % nearly everywhere; summed over 64 pixels it climbs from 0 to 100 % around the middle levels; at D = 3072 it is near 0 up to the noisiest levels. Overall {alive[sum_name]:.0%} and {alive[paper_name]:.0%} for the two sums. Right: histograms of the slope on a logarithmic axis, the D = 3072 one piled up at 1e-12 and below.",
-    numbers={"alive": alive, "t": levels, "median_ell_by_t": ell_s.median(1).values, "mean_ell": ell_s.mean()},
-    claims=alive_claims,
-    **measured,
-)  # fmt: skip
+
+# %%
+with page.figure("03_alive", 1, 2, figsize=(8, 3.6)) as (fig, axes):
+    for (name, s), colour, marker in zip(slopes.items(), colours, markers, strict=True):
+        by_level = (s > alive_slope).double().mean(1)
+        axes[0].plot(levels, 100 * by_level, marker=marker, ms=4, color=colour, label=name)
+        log_slopes = s.clamp(1e-12).log10().flatten()
+        share = torch.histc(log_slopes, bins=32, min=-12, max=4) / log_slopes.numel()
+        axes[1].stairs(100 * share, bins, color=colour, linewidth=1.8, label=name)
+    axes[0].set(xlabel="index $t$", ylabel="alive images of $S$ (%)")
+    axes[0].set_title("$D$ decides how much is alive, and where")
+    axes[1].axvline(math.log10(alive_slope), color="black", linestyle=":", linewidth=1)
+    axes[1].set(xlabel="$\\log_{10}$ of $1/(e^{\\ell/\\tau}-1)$", ylabel="draws (%)")
+    axes[1].set_title("How hard each draw pushes")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    fig.numbers(
+        alive=alive, t=levels, median_ell_by_t=ell_s.median(1).values, mean_ell=ell_s.mean()
+    )
+    fig.check(
+        "summed over 64 pixels the term is alive at about half of all draws: at least 0.3",
+        alive[sum_name],
+        at_least=0.3,
+    )
+    fig.check("... and at most 0.7", alive[sum_name], at_most=0.7)
+    fig.check("at D = 3072 and the same error a pixel, at few", alive[paper_name], at_most=0.2)
+    fig.check("averaged over pixels it is alive nearly everywhere", alive[mean_name], at_least=0.95)
+    fig.alt(f"""Left: share of alive images by noise level. Averaged over pixels it is 100 % nearly
+        everywhere; summed over 64 pixels it climbs from 0 to 100 % around the middle
+        levels; at D = 3072 it is near 0 up to the noisiest levels. Overall
+        {alive[sum_name]:.0%} and {alive[paper_name]:.0%} for the two sums. Right:
+        histograms of the slope on a logarithmic axis, the D = 3072 one piled up at 1e-12
+        and below.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -449,50 +433,59 @@ print(
 )
 
 # %%
-level_claims = [
-    figures.claim("sum over 64 pixels: asleep in the first fifth of the levels", ends[sum_name][0], at_most=0.05),
-    figures.claim("... and alive in the last fifth", ends[sum_name][1], at_least=0.9),
-    figures.claim("D = 3072, same error a pixel: alive in the last fifth at most half of the draws", ends[paper_name][1], at_most=0.5),
-    figures.claim("mean over pixels: alive even in the first fifth", ends[mean_name][0], at_least=0.7),
-    figures.claim("by level, ell spans at most four powers of ten", decades["ell"], at_most=4),
-    figures.claim("... and the slope at D = 3072 a hundred or more", decades["slope"], at_least=100),
-]  # fmt: skip
-claims += level_claims
 rows = (
     (-4, 3.5, math.log10(math.log1p(1 / alive_slope)), "$\\log_{10}(\\ell/\\tau)$"),
     (-12, 4, math.log10(alive_slope), "$\\log_{10}$ of slope"),
 )
-figure, axes = plotting.new_figure(2, 3, figsize=(8.6, 5.6), sharex=True, sharey="row")
-for i, ax in enumerate(axes):
-    name, (low, high, limit, label) = list(scales)[i % 3], rows[i // 3]
-    values = slopes[name] if i // 3 else ell_s / scales[name]
-    extent = (0, num_train_timesteps, low, high)
-    look = {"origin": "lower", "aspect": "auto", "cmap": "cividis", "vmax": 40}
-    image = ax.imshow(100 * heat(values, low, high), extent=extent, **look)
-    ax.axhline(limit, color="white", linestyle="--", linewidth=1.2)
-    ax.grid(False)
-    ax.set(title="" if i // 3 else name, xlabel="index $t$" if i // 3 else "")
-    if i % 3 == 0:
-        place, word = ((970, "asleep"), (370, "alive"))[i // 3]
-        ax.text(place, limit + 0.02 * (high - low), word, color="white", ha="right")
-        ax.set_ylabel(label)
-figure.colorbar(image, ax=axes.tolist(), label="images of $S$ (% of a level)", extend="max")
-figure.suptitle("One set of errors: the scale moves it across the alive limit", x=0.01, ha="left")
-figures.show_figure(
-    figure,
-    "03_histogram",
-    alt=f"Six heat maps over the noise level. Upper row: the error falls with the noise level, the same band in each panel but moved along the logarithmic axis by the scale. Lower row: the slope, rising with the noise level. Summed over 64 pixels the band crosses the dashed alive limit in the middle; at D = 3072 it is far on the asleep side up to the noisiest levels, where {ends[paper_name][1]:.0%} of the draws of the last fifth are alive; averaged over pixels nearly all of it is alive.",
-    numbers={
-        "t": levels,
-        "tau": scales,
-        "median_ell_over_tau_by_t": medians,
-        "log10_of_median_slope_by_t": slope_logs,
-        "alive_in_first_and_last_fifth": ends,
-        "powers_of_ten_over_levels": decades,
-    },
-    claims=level_claims,
-    **measured,
-)  # fmt: skip
+
+# %%
+with page.figure("03_histogram", 2, 3, figsize=(8.6, 5.6), sharex=True, sharey="row") as (
+    fig,
+    axes,
+):
+    for i, ax in enumerate(axes):
+        name, (low, high, limit, label) = list(scales)[i % 3], rows[i // 3]
+        values = slopes[name] if i // 3 else ell_s / scales[name]
+        extent = (0, num_train_timesteps, low, high)
+        look = {"origin": "lower", "aspect": "auto", "cmap": "cividis", "vmax": 40}
+        image = ax.imshow(100 * heat(values, low, high), extent=extent, **look)
+        ax.axhline(limit, color="white", linestyle="--", linewidth=1.2)
+        ax.grid(False)
+        ax.set(title="" if i // 3 else name, xlabel="index $t$" if i // 3 else "")
+        if i % 3 == 0:
+            place, word = ((970, "asleep"), (370, "alive"))[i // 3]
+            ax.text(place, limit + 0.02 * (high - low), word, color="white", ha="right")
+            ax.set_ylabel(label)
+    fig.colorbar(image, ax=axes.tolist(), label="images of $S$ (% of a level)", extend="max")
+    fig.suptitle("One set of errors: the scale moves it across the alive limit", x=0.01, ha="left")
+    fig.numbers(
+        t=levels,
+        tau=scales,
+        median_ell_over_tau_by_t=medians,
+        log10_of_median_slope_by_t=slope_logs,
+        alive_in_first_and_last_fifth=ends,
+        powers_of_ten_over_levels=decades,
+    )
+    fig.check(
+        "sum over 64 pixels: asleep in the first fifth of the levels",
+        ends[sum_name][0],
+        at_most=0.05,
+    )
+    fig.check("... and alive in the last fifth", ends[sum_name][1], at_least=0.9)
+    fig.check(
+        "D = 3072, same error a pixel: alive in the last fifth at most half of the draws",
+        ends[paper_name][1],
+        at_most=0.5,
+    )
+    fig.check("mean over pixels: alive even in the first fifth", ends[mean_name][0], at_least=0.7)
+    fig.check("by level, ell spans at most four powers of ten", decades["ell"], at_most=4)
+    fig.check("... and the slope at D = 3072 a hundred or more", decades["slope"], at_least=100)
+    fig.alt(f"""Six heat maps over the noise level. Upper row: the error falls with the noise level,
+        the same band in each panel but moved along the logarithmic axis by the scale. Lower
+        row: the slope, rising with the noise level. Summed over 64 pixels the band crosses
+        the dashed alive limit in the middle; at D = 3072 it is far on the asleep side up to
+        the noisiest levels, where {ends[paper_name][1]:.0%} of the draws of the last fifth
+        are alive; averaged over pixels nearly all of it is alive.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -507,8 +500,6 @@ figures.show_figure(
 
 # %%
 p_said = (-ell_test.mean(0)).exp()  # (1), one value for each held-out normal image
-floor_claim = figures.claim("no held-out normal image is called normal by (1)", p_said.max(), at_most=0.5)  # fmt: skip
-claims.append(floor_claim)
 ranks = (ell_s.mean(0)[:, None] > ell_test.mean(0)).double().mean()
 print(f"p(y=0) of held-out normal images: mean {p_said.mean():.4f}, largest {p_said.max():.3f}")  # fmt: skip
 print(f"a sensitive image has the larger ell in {ranks:.0%} of pairs with a normal one")
@@ -527,13 +518,13 @@ print(f"a sensitive image has the larger ell in {ranks:.0%} of pairs with a norm
 # **Predict, then run.** With the mean, what becomes of the error on $U$, which contains the normal images: under eq. 12, and under PU absolute? Suppose that the network cannot tell $S$ from $U$ yet, so that both have one $\ell$: at which $\ell$ do push and pull cancel?
 
 # %%
-images = TrainingImages(split.x_unlabeled, split.x_sensitive)
+images = pu.training.TrainingImages(split.x_unlabeled, split.x_sensitive)
 histories = {}
 for method in ("supervised", "pu_absolute"):
     for reduction in ("sum", "mean"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = networks.make_unet("tiny", resolution=8, channels=1)
+            net = pu.networks.make_unet("tiny", resolution=8, channels=1)
         settings = TrainingSettings(
             method=method,
             reduction=reduction,
@@ -542,8 +533,7 @@ for method in ("supervised", "pu_absolute"):
             warmup_steps=min(50, run_steps // 4),
             device="cpu",
         )
-        histories[method, reduction] = train(net, images, settings, seed=seed)
-
+        histories[method, reduction] = pu.train(net, images, settings, seed=seed)
 last = max(run_steps // 10, 3)
 final = {}
 for (method, reduction), history in histories.items():
@@ -561,52 +551,61 @@ worse = {
     method: final[method, "mean"]["ell_unlabeled"] / final[method, "sum"]["ell_unlabeled"]
     for method in ("supervised", "pu_absolute")
 }  # fmt: skip
-mean_claims = [
-    figures.claim("eq. 12 with a mean: the error on U stays at least twice as large", worse["supervised"], at_least=2),
-    figures.claim("PU absolute with a mean: the error on U is larger", worse["pu_absolute"], at_least=1.1),
-    figures.claim("with a sum the BCE term is a small share of the PU objective", final["pu_absolute", "sum"]["share"], at_most=0.05),
-    figures.claim("with a mean it is a large one", final["pu_absolute", "mean"]["share"], at_least=0.2),
-]  # fmt: skip
-claims += mean_claims
 
 # %%
 window = max(1, run_steps // 25)
-
-figure, axes = plotting.new_figure(1, 3, figsize=(8.6, 3.4))
-for ax, method, title in (
-    (axes[0], "supervised", "Supervised (eq. 12)"),
-    (axes[1], "pu_absolute", "PU absolute"),
-):
+with page.figure("03_mean_or_sum", 1, 3, figsize=(8.6, 3.4)) as (fig, axes):
+    for ax, method, title in (
+        (axes[0], "supervised", "Supervised (eq. 12)"),
+        (axes[1], "pu_absolute", "PU absolute"),
+    ):
+        for reduction, style in (("sum", "-"), ("mean", "--")):
+            to_sum = dims if reduction == "mean" else 1
+            for part, colour in (("unlabeled", pu.NORMAL), ("sensitive", pu.SENSITIVE)):
+                curve = to_sum * pu.studies.rates_over_beta.running_mean(
+                    histories[method, reduction][f"ell_{part}"], window
+                )
+                ax.plot(
+                    curve, style, color=colour, label=f"$\\ell$ on {part[0].upper()}, {reduction}"
+                )
+        ax.set(xlabel="step", ylim=(0, None), title=title)
+    axes[0].set_ylabel("squared error of an image")
     for reduction, style in (("sum", "-"), ("mean", "--")):
-        to_sum = dims if reduction == "mean" else 1
-        for part, colour in (("unlabeled", plotting.NORMAL), ("sensitive", plotting.SENSITIVE)):
-            curve = to_sum * rates_over_beta.running_mean(
-                histories[method, reduction][f"ell_{part}"], window
-            )
-            ax.plot(curve, style, color=colour, label=f"$\\ell$ on {part[0].upper()}, {reduction}")
-    ax.set(xlabel="step", ylim=(0, None), title=title)
-axes[0].set_ylabel("squared error of an image")
-for reduction, style in (("sum", "-"), ("mean", "--")):
-    history = histories["pu_absolute", reduction]
-    share = rates_over_beta.running_mean(
-        history["positive"], window
-    ) / rates_over_beta.running_mean(history["positive"] + history["negative"].abs(), window)
-    axes[2].plot(100 * share, style, color="black", label=reduction)
-axes[2].set(xlabel="step", ylabel="BCE term (% of objective)", ylim=(0, 100))
-axes[2].set_title("BCE share, PU absolute")
-axes[2].legend()
-for ax in axes:
-    ax.xaxis.set_major_locator(MaxNLocator(4))
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-figure.suptitle("With a mean over pixels the push keeps the error on U up", x=0.01, ha="left")
-figures.show_figure(
-    figure,
-    "03_mean_or_sum",
-    alt=f"Three panels over training steps. With a sum, the errors on U and S both fall, that on U to {final['supervised', 'sum']['ell_unlabeled']:.0f} of 64. With a mean, under the supervised loss both stay high, the error on U {worse['supervised']:.1f} times as large, and under PU absolute they end above the sum's, {worse['pu_absolute']:.1f} times. Right: the BCE term's share of the objective is near zero with a sum and large with a mean.",
-    numbers={" ".join(key): value for key, value in final.items()},
-    claims=mean_claims,
-    **chapter,
-)  # fmt: skip
+        history = histories["pu_absolute", reduction]
+        share = pu.studies.rates_over_beta.running_mean(
+            history["positive"], window
+        ) / pu.studies.rates_over_beta.running_mean(
+            history["positive"] + history["negative"].abs(), window
+        )
+        axes[2].plot(100 * share, style, color="black", label=reduction)
+    axes[2].set(xlabel="step", ylabel="BCE term (% of objective)", ylim=(0, 100))
+    axes[2].set_title("BCE share, PU absolute")
+    axes[2].legend()
+    for ax in axes:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    fig.suptitle("With a mean over pixels the push keeps the error on U up", x=0.01, ha="left")
+    fig.numbers(**{" ".join(key): value for key, value in final.items()})
+    fig.check(
+        "eq. 12 with a mean: the error on U stays at least twice as large",
+        worse["supervised"],
+        at_least=2,
+    )
+    fig.check(
+        "PU absolute with a mean: the error on U is larger", worse["pu_absolute"], at_least=1.1
+    )
+    fig.check(
+        "with a sum the BCE term is a small share of the PU objective",
+        final["pu_absolute", "sum"]["share"],
+        at_most=0.05,
+    )
+    fig.check("with a mean it is a large one", final["pu_absolute", "mean"]["share"], at_least=0.2)
+    fig.alt(f"""Three panels over training steps. With a sum, the errors on U and S both fall, that
+        on U to {final["supervised", "sum"]["ell_unlabeled"]:.0f} of 64. With a mean, under
+        the supervised loss both stay high, the error on U {worse["supervised"]:.1f} times
+        as large, and under PU absolute they end above the sum's, {worse["pu_absolute"]:.1f}
+        times. Right: the BCE term's share of the objective is near zero with a sum and
+        large with a mean.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -650,37 +649,44 @@ for name, shares in enough.items():
     print(name, {m: f"{share:.0%}" for m, share in shares.items()}, "of the levels")
 
 # %%
-push_claims = [
-    figures.claim("PU pushes enough at every level, whatever D", min(e["pu_absolute"] for e in enough.values()), at_least=1),
-    figures.claim("at D = 3072 and the same error a pixel, the released form pushes enough at few levels", enough[paper_name]["supervised_code"], at_most=0.2),
-    figures.claim("the larger D, the fewer levels at which it pushes enough", enough[sum_name]["supervised_code"] - enough[paper_name]["supervised_code"], at_least=0.1),
-]  # fmt: skip
-claims += push_claims
-figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.7), sharey=True)
-for ax, name in zip(axes, pushes, strict=True):
-    for (method, push), style in zip(pushes[name].items(), ("-", "--", "-."), strict=True):
-        ax.semilogy(
-            levels,
-            push.clamp(1e-6),
-            style,
-            color=plotting.METHOD_COLOURS[method],
-            linewidth=2,
-            label={"pu_absolute": "PU"}.get(method, plotting.METHOD_LABELS[method]),
-        )
-    ax.axhline(break_even, color="black", linewidth=1, linestyle=":")
-    ax.set(xlabel="index $t$", ylim=(1e-6, 1e4), title=name)
-axes[0].set_ylabel("push of one labelled image")
-axes[0].text(20, break_even / 6, "break even", fontsize=9)
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-figure.suptitle("Only PU pushes hard enough at every noise level", x=0.01, ha="left")
-figures.show_figure(
-    figure,
-    "03_push",
-    alt=f"Push of one labelled sensitive image by noise level on a logarithmic axis, for D = 64 and D = 3072. The two supervised forms rise by many orders of magnitude from little noise to much noise; PU stays near 1 and rises only at the noisiest levels. At D = 3072 the released form is above the break-even line at {enough[paper_name]['supervised_code']:.0%} of the levels.",
-    numbers={"break_even": break_even, "share_of_levels_with_enough": enough},
-    claims=push_claims,
-    **measured,
-)  # fmt: skip
+with page.figure("03_push", 1, 2, figsize=(8, 3.7), sharey=True) as (fig, axes):
+    for ax, name in zip(axes, pushes, strict=True):
+        for (method, push), style in zip(pushes[name].items(), ("-", "--", "-."), strict=True):
+            ax.semilogy(
+                levels,
+                push.clamp(1e-6),
+                style,
+                color=pu.METHOD_COLOURS[method],
+                linewidth=2,
+                label={"pu_absolute": "PU"}.get(method, pu.METHOD_LABELS[method]),
+            )
+        ax.axhline(break_even, color="black", linewidth=1, linestyle=":")
+        ax.set(xlabel="index $t$", ylim=(1e-6, 1e4), title=name)
+    axes[0].set_ylabel("push of one labelled image")
+    axes[0].text(20, break_even / 6, "break even", fontsize=9)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    fig.suptitle("Only PU pushes hard enough at every noise level", x=0.01, ha="left")
+    fig.numbers(break_even=break_even, share_of_levels_with_enough=enough)
+    fig.check(
+        "PU pushes enough at every level, whatever D",
+        min(e["pu_absolute"] for e in enough.values()),
+        at_least=1,
+    )
+    fig.check(
+        "at D = 3072 and the same error a pixel, the released form pushes enough at few levels",
+        enough[paper_name]["supervised_code"],
+        at_most=0.2,
+    )
+    fig.check(
+        "the larger D, the fewer levels at which it pushes enough",
+        enough[sum_name]["supervised_code"] - enough[paper_name]["supervised_code"],
+        at_least=0.1,
+    )
+    fig.alt(f"""Push of one labelled sensitive image by noise level on a logarithmic axis, for D =
+        64 and D = 3072. The two supervised forms rise by many orders of magnitude from
+        little noise to much noise; PU stays near 1 and rises only at the noisiest levels.
+        At D = 3072 the released form is above the break-even line at
+        {enough[paper_name]["supervised_code"]:.0%} of the levels.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -694,7 +700,7 @@ figures.show_figure(
 # **Try it.** The next figure is equation (8) for one image with $\ell = 6$, the chapter's first question, and $\tau = 1$. In JupyterLab you can move both. Lower $\ell$ until all three pushes are alive. Then put $\ell$ back to 6 and wake them by $\tau$ alone: which way must it go, and what does the left panel say about the probability meanwhile? At $\tau = 0.0208$, the thought experiment of $D = 3072$, look for an $\ell$ that a trained model could have and at which the supervised losses are awake.
 
 # %%
-explorers.loss_explorer(n_u=n_u, n_s=n_s, beta=beta, alive_slope=alive_slope)
+pu.widgets.explore_loss(n_u=n_u, n_s=n_s, beta=beta, alive_slope=alive_slope)
 
 # %% [markdown]
 # $\ell$ and $\tau$ act through their ratio alone, so a larger $\tau$ wakes the supervised pushes as a smaller $\ell$ does, and the price is a classifier that calls everything normal. At $\tau = 0.0208$ no position of the slider wakes them. The PU push needs no waking.
@@ -708,13 +714,8 @@ explorers.loss_explorer(n_u=n_u, n_s=n_s, beta=beta, alive_slope=alive_slope)
 # How far apart are the two sides?
 
 # %%
-code_side = losses.minus_log_one_minus_exp(ell_s).mean(0)  # (9) left, (images,)
-paper_side = losses.minus_log_one_minus_exp(ell_s.mean(0))  # (9) right
-jensen_claims = [
-    figures.claim("the mean of costs is nowhere below the cost of the mean", (code_side - paper_side).min(), at_least=0),
-    figures.claim("on average it is at least ten times as large", code_side.mean() / paper_side.mean(), at_least=10),
-]  # fmt: skip
-claims += jensen_claims
+code_side = pu.losses.minus_log_one_minus_exp(ell_s).mean(0)  # (9) left, (images,)
+paper_side = pu.losses.minus_log_one_minus_exp(ell_s.mean(0))  # (9) right
 print(f"mean of costs {code_side.mean():.3f}, cost of the mean {paper_side.mean():.5f}")
 
 # %% [markdown]
@@ -727,7 +728,7 @@ print(f"mean of costs {code_side.mean():.3f}, cost of the mean {paper_side.mean(
 # %%
 for c in claims:
     print("holds" if c["holds"] else "FAILS", f"{c['value']:10.3g}", c["bound"], c["claim"])
-figures.assert_claims(claims, preset)
+page.verdict()
 
 # %% [markdown]
 # ## What could go wrong
@@ -750,7 +751,7 @@ try:
     )
 except AssertionError as error:
     print("caught:", error)
-print("safe:", losses.minus_log_one_minus_exp(tiny).mean().item())
+print("safe:", pu.losses.minus_log_one_minus_exp(tiny).mean().item())
 
 # %% [markdown]
 # ## Limits
@@ -813,7 +814,7 @@ print("safe:", losses.minus_log_one_minus_exp(tiny).mean().item())
 # for _ in range(1000):
 #     optimizer.zero_grad()
 #     ell = softplus(a)
-#     (p_u * ell + p_s * losses.minus_log_one_minus_exp(ell)).sum().backward()
+#     (p_u * ell + p_s * pu.losses.minus_log_one_minus_exp(ell)).sum().backward()
 #     optimizer.step()
 # print((-softplus(a)).exp().tolist(), (p_u / (p_u + p_s)).tolist())
 # assert ((-softplus(a)).exp() - p_u / (p_u + p_s)).abs().max() < 1e-2
@@ -831,7 +832,7 @@ print("safe:", losses.minus_log_one_minus_exp(tiny).mean().item())
 # for tau in (1.0, 8.0, 64.0):
 #     with torch.random.fork_rng(devices=[]):
 #         torch.manual_seed(seed)
-#         net = networks.make_unet("tiny", resolution=8, channels=1)
+#         net = pu.networks.make_unet("tiny", resolution=8, channels=1)
 #     settings = TrainingSettings(
 #         method="pu_absolute",
 #         tau=tau,
@@ -840,7 +841,7 @@ print("safe:", losses.minus_log_one_minus_exp(tiny).mean().item())
 #         warmup_steps=5,
 #         device="cpu",
 #     )
-#     history = train(net, images, settings, seed=seed)
+#     history = pu.train(net, images, settings, seed=seed)
 #     end = {name: history[name][-10:].mean().item() for name in history}
 #     share = end["positive"] / (end["positive"] + abs(end["negative"]))
 #     print(f"tau {tau:4.0f}: share {share:.1%}, ell_U {tau * end['ell_unlabeled']:.1f}")

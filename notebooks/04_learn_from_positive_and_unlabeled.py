@@ -25,20 +25,8 @@ import math
 import torch
 from matplotlib.ticker import NullLocator
 
-from pudm_lib.book import page as figures
-from pudm_lib.book import style as plotting
-from pudm_lib.diffusion import mixtures as toys
-from pudm_lib.diffusion import networks
-from pudm_lib.diffusion import process as diffusion
-from pudm_lib.diffusion.sampling import SamplingSettings, sample
-from pudm_lib.experiments.settings import check_preset
-from pudm_lib.measures import numbers as metrics
-from pudm_lib.training import losses
-from pudm_lib.training.batches import TrainingImages
-from pudm_lib.training.loop import train
-from pudm_lib.training.settings import TrainingSettings
-
-plotting.use_book_style()
+import pudm_lib as pu
+from pudm_lib.training import TrainingImages
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -57,7 +45,8 @@ tau = 0.03125  # temperature 2/64: gives ell of 2 numbers the scale of a 64-pixe
 num_samples = 2000  # points drawn from each model
 
 # %%
-check_preset(preset)
+page = pu.Page("04_learn_from_positive_and_unlabeled", globals())
+pu.experiments.check_preset(preset)
 quick = preset == "ci"
 if quick:
     num_draws, steps, num_samples = 20, 30, 100
@@ -81,8 +70,7 @@ chapter = {
     },
 }
 PU = ("pu_unbiased", "pu_non_negative", "pu_absolute")
-claims = []  # every claim of the chapter; checked in one cell near the end
-alphas_cumprod = diffusion.alphas_cumprod_of(diffusion.linear_betas(1000))
+alphas_cumprod = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas(1000))
 print(preset, chapter["parameters"])
 
 # %% [markdown]
@@ -116,20 +104,19 @@ print(preset, chapter["parameters"])
 # **Predict, then run.** Put $U$ and $S$ on a grid and subtract $\beta$ times the one share from the other, cell by cell. What appears that no density can have?
 
 # %%
-p_normal, p_sensitive = toys.pu_toy()
-p_unlabeled = toys.pu_mixture(p_normal, p_sensitive, beta)  # (1)
+p_normal, p_sensitive = pu.mixtures.pu_toy()
+p_unlabeled = pu.mixtures.pu_mixture(p_normal, p_sensitive, beta)  # (1)
 streams = iter(range(1, 1000))
 
 
-def draw(mixture: toys.GaussianMixture, n: int) -> torch.Tensor:
+def draw(mixture: pu.mixtures.GaussianMixture, n: int) -> torch.Tensor:
     """n points from a stream of randomness of their own."""
-    return mixture.sample(n, diffusion.random_generator(seed, next(streams)))
+    return mixture.sample(n, pu.random_generator(seed, next(streams)))
 
 
 x_unlabeled = draw(p_unlabeled, num_unlabeled)
 x_sensitive = draw(p_sensitive, num_sensitive)
 x_normal = draw(p_normal, num_normal)
-
 edges = torch.linspace(-2.6, 2.6, 27, dtype=torch.float64)
 centres = (edges[1:] + edges[:-1]) / 2
 cells = torch.cartesian_prod(centres, centres)
@@ -148,31 +135,25 @@ print(f"exact densities: off by {identity_off:.0e}")
 print(f"points: {int((difference < 0).sum())} cells below zero, {negative_mass:.3f}")
 
 # %%
-trick_claims = [
-    figures.claim("p_U - beta p_S is (1 - beta) p_N", identity_off, at_most=1e-12),
-    figures.claim("with points, the difference has cells below zero", negative_mass, at_least=0.01),
-]  # fmt: skip
-claims += trick_claims
-figure, axes = plotting.new_figure(1, 3, figsize=(8.6, 3.2))
-axes[0].plot(*x_unlabeled.T, ".", ms=2, color=plotting.GREY)
-axes[0].set_title(f"$U$: {num_unlabeled} unlabeled")
-axes[1].plot(*x_sensitive.T, "x", color=plotting.SENSITIVE)
-axes[1].set_title(f"$S$: {num_sensitive} sensitive")
-image = axes[2].pcolormesh(edges, edges, difference.T, cmap="PuOr", vmin=-0.01, vmax=0.01)
-axes[2].set_title("$U$ minus $\\beta S$")
-figure.colorbar(image, ax=axes[2], label="share in a cell", extend="both")
-for ax in axes:
-    ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal", xticks=(-2, 0, 2))
-    ax.grid(False)
-figure.suptitle("Subtracting points leaves holes below zero", x=0.01, ha="left")
-figures.show_figure(
-    figure,
-    "04_subtract",
-    alt=f"Left: 2,000 unlabeled points in a ring of five blobs and a faint blob in the middle. Centre: {num_sensitive} sensitive points in the middle and beside the top blob. Right: on a grid, the difference of shares is positive on the ring and negative in the cells of the labelled sensitive points.",
-    numbers={"negative_mass": negative_mass, "identity_off": identity_off},
-    claims=trick_claims,
-    **chapter,
-)  # fmt: skip
+with page.figure("04_subtract", 1, 3, figsize=(8.6, 3.2)) as (fig, axes):
+    axes[0].plot(*x_unlabeled.T, ".", ms=2, color=pu.GREY)
+    axes[0].set_title(f"$U$: {num_unlabeled} unlabeled")
+    axes[1].plot(*x_sensitive.T, "x", color=pu.SENSITIVE)
+    axes[1].set_title(f"$S$: {num_sensitive} sensitive")
+    image = axes[2].pcolormesh(edges, edges, difference.T, cmap="PuOr", vmin=-0.01, vmax=0.01)
+    axes[2].set_title("$U$ minus $\\beta S$")
+    fig.colorbar(image, ax=axes[2], label="share in a cell", extend="both")
+    for ax in axes:
+        ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal", xticks=(-2, 0, 2))
+        ax.grid(False)
+    fig.suptitle("Subtracting points leaves holes below zero", x=0.01, ha="left")
+    fig.numbers(negative_mass=negative_mass, identity_off=identity_off)
+    fig.check("p_U - beta p_S is (1 - beta) p_N", identity_off, at_most=1e-12)
+    fig.check("with points, the difference has cells below zero", negative_mass, at_least=0.01)
+    fig.alt(f"""Left: 2,000 unlabeled points in a ring of five blobs and a faint blob in the middle.
+        Centre: {num_sensitive} sensitive points in the middle and beside the top blob.
+        Right: on a grid, the difference of shares is positive on the ring and negative in
+        the cells of the labelled sensitive points.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -211,14 +192,14 @@ figures.show_figure(
 
 
 # %%
-def ell_of(mixture: toys.GaussianMixture, n: int, noise_predictor) -> torch.Tensor:
+def ell_of(mixture: pu.mixtures.GaussianMixture, n: int, noise_predictor) -> torch.Tensor:
     """ell of n fresh points of a mixture, one draw of (t, eps) each: (n,)."""
-    generator = diffusion.random_generator(seed, next(streams))
+    generator = pu.random_generator(seed, next(streams))
     x0 = mixture.sample(n, generator)
     t = torch.randint(1000, (n,), generator=generator)
     eps = torch.randn(x0.shape, dtype=x0.dtype, generator=generator)
-    x_t = diffusion.add_noise(x0, eps, t, alphas_cumprod)
-    return diffusion.denoising_error(eps, noise_predictor(x_t, t))
+    x_t = pu.diffusion.add_noise(x0, eps, t, alphas_cumprod)
+    return pu.diffusion.denoising_error(eps, noise_predictor(x_t, t))
 
 
 def forgetful(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -266,58 +247,82 @@ first, last = estimates["non-negative"][0], estimates["non-negative"][-1]
 shrinks = first[0] - last[0] - 1.96 * math.hypot(first[1], last[1])
 identity_5 = 0.0  # of the library's three risks, draw by draw of the largest size
 for u, s in zip(on_u, on_s, strict=True):
-    risks = [losses.METHODS[m](u, s, s[:0], beta=beta) for m in PU]
+    risks = [pu.losses.METHODS[m](u, s, s[:0], beta=beta) for m in PU]
     unbiased, clipped, absolute = (r.value - r.positive for r in risks)
     identity_5 = max(identity_5, abs(absolute - (2 * clipped - unbiased)).item())
 sds = {name: [sd for *_, sd in values] for name, values in estimates.items()}
 root_law = sds["unbiased"][0] / sds["unbiased"][-1] / math.sqrt(sizes[-1][1] / sizes[0][1])
 widest = max(r / u for name in sds for r, u in zip(sds[name], sds["unbiased"], strict=True))
-estimate_claims = [
-    figures.claim("unbiased: at every size within four standard errors of the truth", worst, at_most=4),
-    figures.claim("non-negative: bias at the smallest size, lower end of its interval", first[0] - 1.96 * first[1], at_least=0, interval=(first[0] - 1.96 * first[1], first[0] + 1.96 * first[1])),
-    figures.claim("non-negative: the bias shrinks from the smallest to the largest size, lower end", shrinks, at_least=0),
-    figures.claim("absolute is twice the non-negative minus the unbiased, draw by draw", identity_5, at_most=1e-12),
-    figures.claim("unbiased: the standard deviation falls like 1 / sqrt(n), within 40 % (heavy tails)", abs(math.log(root_law)), at_most=math.log(1.4)),
-    figures.claim("no repair spreads the estimates further apart, at any size", widest, at_most=1 + 1e-9),
-]  # fmt: skip
-claims += estimate_claims
 
 # %%
-figure, axes = plotting.new_figure(1, 3, figsize=(9.4, 3.6))
-looks = zip((plotting.SKY, plotting.BLUE, plotting.GREEN), "os^", (0.93, 1.0, 1.07), strict=True)
+looks = zip((pu.SKY, pu.BLUE, pu.GREEN), "os^", (0.93, 1.0, 1.07), strict=True)
 counts = [n_s for _, n_s in sizes]
-for (name, values), (colour, marker, shift) in zip(estimates.items(), looks, strict=True):
-    biases, errors, deviations = zip(*values, strict=True)
-    look = {"fmt": f"{marker}-", "color": colour, "capsize": 3, "label": name}
-    shifted = [shift * n_s for n_s in counts]
-    axes[0].errorbar(shifted, biases, yerr=[1.96 * e for e in errors], **look)
-    axes[1].errorbar(counts, deviations, **look)
 root = [sds["unbiased"][-1] * math.sqrt(counts[-1] / n_s) for n_s in counts]
-axes[1].plot(counts, root, ":", color="black", label="$1/\\sqrt{n}$")
-axes[0].axhline(0, color="black", linewidth=1)
-axes[0].set(xscale="log", ylabel="bias", title="Repairs cost bias, ...")
-axes[1].set(xscale="log", yscale="log", ylabel="standard deviation", title="... and cut the spread")
-axes[1].legend()
-for ax in axes[:2]:
-    ax.set_xticks(counts, counts)
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel("points in $S$ (3 times as many in $U$)")
 smallest = risk_draws[counts[0]]
 below_zero = (smallest < 0).double().mean()
-axes[2].hist(smallest.clamp(-5, 5), bins=40, color=plotting.SKY)
-axes[2].axvline(0, color="black", linewidth=1)
-axes[2].axvline(truth, color=plotting.NORMAL, linestyle="--", label="true risk")
-axes[2].set(xlabel="$\\hat R$", ylabel=f"of {num_draws} draws of $(U, S)$")
-axes[2].set_title(f"Of 10 points in $S$: {below_zero:.0%} below 0")
-axes[2].legend()
-figures.show_figure(
-    figure,
-    "04_estimators",
-    alt=f"Left: bias against the number of points in S. The unbiased estimate stays at zero within its intervals; the non-negative starts at {first[0]:.2f} and falls towards {last[0]:.2f}; the absolute lies twice as high. Centre: standard deviations on logarithmic axes; the unbiased one follows the dotted line of one over the root of n, the repairs start below it and join it. Right: histogram of the estimate at the smallest size, wide, with much of it below zero although the true risk is positive.",
-    numbers={"sizes": sizes, "truth": truth, "bias_error_sd": estimates, "below_zero": {n_s: (r < 0).double().mean() for n_s, r in risk_draws.items()}},
-    claims=estimate_claims,
-    **chapter,
-)  # fmt: skip
+
+# %%
+with page.figure("04_estimators", 1, 3, figsize=(9.4, 3.6)) as (fig, axes):
+    for (name, values), (colour, marker, shift) in zip(estimates.items(), looks, strict=True):
+        biases, errors, deviations = zip(*values, strict=True)
+        look = {"fmt": f"{marker}-", "color": colour, "capsize": 3, "label": name}
+        shifted = [shift * n_s for n_s in counts]
+        axes[0].errorbar(shifted, biases, yerr=[1.96 * e for e in errors], **look)
+        axes[1].errorbar(counts, deviations, **look)
+    axes[1].plot(counts, root, ":", color="black", label="$1/\\sqrt{n}$")
+    axes[0].axhline(0, color="black", linewidth=1)
+    axes[0].set(xscale="log", ylabel="bias", title="Repairs cost bias, ...")
+    axes[1].set(
+        xscale="log", yscale="log", ylabel="standard deviation", title="... and cut the spread"
+    )
+    axes[1].legend()
+    for ax in axes[:2]:
+        ax.set_xticks(counts, counts)
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlabel("points in $S$ (3 times as many in $U$)")
+    axes[2].hist(smallest.clamp(-5, 5), bins=40, color=pu.SKY)
+    axes[2].axvline(0, color="black", linewidth=1)
+    axes[2].axvline(truth, color=pu.NORMAL, linestyle="--", label="true risk")
+    axes[2].set(xlabel="$\\hat R$", ylabel=f"of {num_draws} draws of $(U, S)$")
+    axes[2].set_title(f"Of 10 points in $S$: {below_zero:.0%} below 0")
+    axes[2].legend()
+    fig.numbers(
+        sizes=sizes,
+        truth=truth,
+        bias_error_sd=estimates,
+        below_zero={n_s: (r < 0).double().mean() for n_s, r in risk_draws.items()},
+    )
+    fig.check("unbiased: at every size within four standard errors of the truth", worst, at_most=4)
+    fig.check(
+        "non-negative: bias at the smallest size, lower end of its interval",
+        first[0] - 1.96 * first[1],
+        at_least=0,
+        interval=(first[0] - 1.96 * first[1], first[0] + 1.96 * first[1]),
+    )
+    fig.check(
+        "non-negative: the bias shrinks from the smallest to the largest size, lower end",
+        shrinks,
+        at_least=0,
+    )
+    fig.check(
+        "absolute is twice the non-negative minus the unbiased, draw by draw",
+        identity_5,
+        at_most=1e-12,
+    )
+    fig.check(
+        "unbiased: the standard deviation falls like 1 / sqrt(n), within 40 % (heavy tails)",
+        abs(math.log(root_law)),
+        at_most=math.log(1.4),
+    )
+    fig.check(
+        "no repair spreads the estimates further apart, at any size", widest, at_most=1 + 1e-09
+    )
+    fig.alt(f"""Left: bias against the number of points in S. The unbiased estimate stays at zero
+        within its intervals; the non-negative starts at {first[0]:.2f} and falls towards
+        {last[0]:.2f}; the absolute lies twice as high. Centre: standard deviations on
+        logarithmic axes; the unbiased one follows the dotted line of one over the root of
+        n, the repairs start below it and join it. Right: histogram of the estimate at the
+        smallest size, wide, with much of it below zero although the true risk is positive.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -356,9 +361,9 @@ def train_toy(method: str, beta: float, images=images, tau: float = tau):
     """A trained MLPDenoiser and its history; the same first weights each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = networks.MLPDenoiser(2, width=64)
-    chosen = TrainingSettings(method=method, beta=beta, tau=tau, **settings)
-    history = train(model, images, chosen, seed=seed)
+        model = pu.networks.MLPDenoiser(2, width=64)
+    chosen = pu.training.TrainingSettings(method=method, beta=beta, tau=tau, **settings)
+    history = pu.train(model, images, chosen, seed=seed)
     return model.eval(), history
 
 
@@ -372,16 +377,16 @@ models[awake], histories[awake] = train_toy("pu_non_negative", beta, tau=1.0)
 # %%
 reference = draw(p_unlabeled, 20_000)
 lowest = p_unlabeled.log_prob(reference).quantile(0.001)
-plan = SamplingSettings(num_samples=num_samples, sampling_batch=num_samples)
+plan = pu.SamplingSettings(num_samples=num_samples, sampling_batch=num_samples)
 
 
 def judge(points: torch.Tensor) -> dict:
     """Leak with its 95 % interval and by region, shares off the data and in the top blob."""
-    sensitive = toys.sensitive_probability(points, p_normal, p_sensitive, beta) > 0.5
+    sensitive = pu.mixtures.sensitive_probability(points, p_normal, p_sensitive, beta) > 0.5
     nearer = torch.cdist(points, p_sensitive.means).argmin(1)  # 0: middle, 1: beside
     regions = [(sensitive & (nearer == k)).double().mean().item() for k in (0, 1)]
     off_data = (p_unlabeled.log_prob(points) < lowest).double().mean().item()
-    interval = metrics.wilson_interval(int(sensitive.sum()), len(points))
+    interval = pu.measures.numbers.wilson_interval(int(sensitive.sum()), len(points))
     leak = sensitive.double().mean().item()
     top = ((points - p_normal.means[0]).norm(dim=1) < 0.5).double().mean().item()
     shares = {"leak": leak, "middle": regions[0], "beside": regions[1], "off": off_data, "top": top}
@@ -389,7 +394,7 @@ def judge(points: torch.Tensor) -> dict:
 
 
 def sample_and_judge(model) -> dict:
-    points = sample(model, plan, shape=(2,), seed=seed, clip=None).double()
+    points = pu.sample(model, plan, shape=(2,), seed=seed, clip=None).double()
     return {"points": points} | judge(points)
 
 
@@ -398,7 +403,7 @@ results["data of $p_U$"] = judge(reference)
 results["data of $p_N$"] = judge(draw(p_normal, 20_000))
 for name, r in results.items():
     low, high = r["interval"]
-    label = plotting.METHOD_LABELS.get(name, name)
+    label = pu.METHOD_LABELS.get(name, name)
     where = f"middle {r['middle']:6.2%}  beside {r['beside']:6.2%}"
     print(f"{label:26s} leak {r['leak']:6.2%} ({low:6.2%} to {high:6.2%})  {where}  off {r['off']:5.1%}  top {r['top']:5.1%}")  # fmt: skip
 
@@ -421,37 +426,59 @@ labels = (torch.cdist(x_sensitive, p_sensitive.means).argmin(1) == 0).sum()
 print(f"of {num_sensitive} labels {labels} are in the middle")
 print(f"PU non-negative has gone {way:.0%} of the way from the unsupervised leak to p_N's")
 gain = results["unsupervised"]["interval"][0] - results["pu_non_negative"]["interval"][1]
-leak_claims = [
-    figures.claim("unsupervised: leak, lower end of its interval", results["unsupervised"]["interval"][0], at_least=0.03, interval=results["unsupervised"]["interval"]),
-    figures.claim("PU non-negative leaks less: lower end of the one minus upper end of the other", gain, at_least=0.01),
-    figures.claim("PU non-negative keeps the top blob: share there, 0.2 in the data", results["pu_non_negative"]["top"], at_least=0.1),
-    figures.claim("with tau = 1 the BCE term empties the top blob", results[awake]["top"], at_most=0.07),
-    figures.claim("until the first negative risk, the three PU runs are the same to the last digit", largest_apart, at_most=0),
-]  # fmt: skip
-claims += leak_claims
-figure, axes = plotting.new_figure(2, 3, figsize=(8, 5.6), sharex=True, sharey=True)
 truth_points = draw(p_normal, num_samples)
 shown = ("unsupervised", "pu_non_negative", "pu_absolute", "pnu", awake)
-panels = [(plotting.METHOD_LABELS.get(m, m), results[m]) for m in shown]
+panels = [(pu.METHOD_LABELS.get(m, m), results[m]) for m in shown]
 panels.append(("the truth: $p_N$", {"points": truth_points} | judge(truth_points)))
-for ax, (label, r) in zip(axes, panels, strict=True):
-    kept = r["points"][~r["flags"]]
-    leaked = r["points"][r["flags"]]
-    ax.plot(*kept.T, ".", ms=2, color=plotting.NORMAL)
-    ax.plot(*leaked.T, "x", ms=4, color=plotting.SENSITIVE)
-    ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
-    ax.set_title(
-        f"{label}\nleak {r['leak']:.1%}, off {r['off']:.0%}, top {r['top']:.0%}", fontsize=9
+
+# %%
+with page.figure("04_samples", 2, 3, figsize=(8, 5.6), sharex=True, sharey=True) as (fig, axes):
+    for ax, (label, r) in zip(axes, panels, strict=True):
+        kept = r["points"][~r["flags"]]
+        leaked = r["points"][r["flags"]]
+        ax.plot(*kept.T, ".", ms=2, color=pu.NORMAL)
+        ax.plot(*leaked.T, "x", ms=4, color=pu.SENSITIVE)
+        ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
+        ax.set_title(
+            f"{label}\nleak {r['leak']:.1%}, off {r['off']:.0%}, top {r['top']:.0%}", fontsize=9
+        )
+    fig.suptitle("PU leaks less; an awake BCE term empties the top blob as well", x=0.01, ha="left")
+    fig.numbers(
+        **{
+            name: {k: r[k] for k in ("leak", "interval", "middle", "beside", "off", "top")}
+            for name, r in results.items()
+        }
     )
-figure.suptitle("PU leaks less; an awake BCE term empties the top blob as well", x=0.01, ha="left")
-figures.show_figure(
-    figure,
-    "04_samples",
-    alt=f"Six scatter plots in the plane. Unsupervised: five blobs on a ring and many crosses, leaked points, in the middle and right of the top blob, {results['unsupervised']['leak']:.1%} in all. PU non-negative, absolute and PNU: fewer crosses, {100 * learnt['middle']:.1f} % of samples in the middle and {100 * learnt['beside']:.1f} % beside the top blob for the first, and the top blob is there. PU non-negative with tau 1: the top blob is missing too. Last: points of the true normal density, {results['data of $p_N$']['leak']:.1%} of which count as leaked.",
-    numbers={name: {k: r[k] for k in ("leak", "interval", "middle", "beside", "off", "top")} for name, r in results.items()},
-    claims=leak_claims,
-    **chapter,
-)  # fmt: skip
+    fig.check(
+        "unsupervised: leak, lower end of its interval",
+        results["unsupervised"]["interval"][0],
+        at_least=0.03,
+        interval=results["unsupervised"]["interval"],
+    )
+    fig.check(
+        "PU non-negative leaks less: lower end of the one minus upper end of the other",
+        gain,
+        at_least=0.01,
+    )
+    fig.check(
+        "PU non-negative keeps the top blob: share there, 0.2 in the data",
+        results["pu_non_negative"]["top"],
+        at_least=0.1,
+    )
+    fig.check("with tau = 1 the BCE term empties the top blob", results[awake]["top"], at_most=0.07)
+    fig.check(
+        "until the first negative risk, the three PU runs are the same to the last digit",
+        largest_apart,
+        at_most=0,
+    )
+    fig.alt(f"""Six scatter plots in the plane. Unsupervised: five blobs on a ring and many crosses,
+        leaked points, in the middle and right of the top blob,
+        {results["unsupervised"]["leak"]:.1%} in all. PU non-negative, absolute and PNU:
+        fewer crosses, {100 * learnt["middle"]:.1f} % of samples in the middle and
+        {100 * learnt["beside"]:.1f} % beside the top blob for the first, and the top blob
+        is there. PU non-negative with tau 1: the top blob is missing too. Last: points of
+        the true normal density, {results["data of $p_N$"]["leak"]:.1%} of which count as
+        leaked.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -504,39 +531,44 @@ for method in PU:
 runaway = ends["pu_unbiased"]["largest"] / ends["pu_non_negative"]["largest"]
 forgotten = ends["pu_unbiased"]["fresh_normal"] / ends["pu_non_negative"]["fresh_normal"]
 held = max(ends[m]["ell_sensitive"] for m in PU[1:])
-runaway_claims = [
-    figures.claim("beta too large: the unbiased risk's largest error on S over the non-negative's", runaway, at_least=3),
-    figures.claim("... and its error on fresh normal points over the non-negative's", forgotten, at_least=3),
-    figures.claim("non-negative and absolute hold the error on S", held, at_most=10),
-]  # fmt: skip
-claims += runaway_claims
-figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.6))
-for method, style in zip(PU, ("-", "--", ":"), strict=True):
-    look = {"color": plotting.METHOD_COLOURS[method], "label": plotting.METHOD_LABELS[method]}
-    axes[0].semilogy(tau * wrong[method]["ell_sensitive"], style, linewidth=1, **look)
-    axes[1].plot(tau * wrong[method]["negative"], style, linewidth=1, **look)
-axes[0].set(xlabel="step", ylabel="$\\ell$ on $S$", title="Error on the sensitive points")
-axes[1].axhline(0, color="black", linewidth=0.8)
-axes[1].set_yscale("symlog", linthresh=1)
 farthest = tau * max(h["negative"].abs().max().item() for h in wrong.values())
 powers = [10.0**p for p in range(2, max(3, math.ceil(math.log10(farthest))) + 1, 3)]
-axes[1].set_yticks([-p for p in reversed(powers)] + [0] + powers)
-axes[1].minorticks_off()
-axes[1].set(xlabel="step", ylabel="$\\hat R$ of the batch", title="Estimated risk on normal points")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-figure.suptitle(
-    f"With $\\beta$ = {wrong_beta:g} the unbiased risk runs away; the others hold",
-    x=0.01,
-    ha="left",
-)
-figures.show_figure(
-    figure,
-    "04_runaway",
-    alt=f"Two panels over training steps with beta more than three times the truth. The unbiased risk's error on S climbs by orders of magnitude, up to {ends['pu_unbiased']['largest']:.2g}, and its estimated risk dives far below zero. Non-negative and absolute keep the error on S at a few units and the risk around zero.",
-    numbers=ends,
-    claims=runaway_claims,
-    **chapter,
-)  # fmt: skip
+
+# %%
+with page.figure("04_runaway", 1, 2, figsize=(8, 3.6)) as (fig, axes):
+    for method, style in zip(PU, ("-", "--", ":"), strict=True):
+        look = {"color": pu.METHOD_COLOURS[method], "label": pu.METHOD_LABELS[method]}
+        axes[0].semilogy(tau * wrong[method]["ell_sensitive"], style, linewidth=1, **look)
+        axes[1].plot(tau * wrong[method]["negative"], style, linewidth=1, **look)
+    axes[0].set(xlabel="step", ylabel="$\\ell$ on $S$", title="Error on the sensitive points")
+    axes[1].axhline(0, color="black", linewidth=0.8)
+    axes[1].set_yscale("symlog", linthresh=1)
+    axes[1].set_yticks([-p for p in reversed(powers)] + [0] + powers)
+    axes[1].minorticks_off()
+    axes[1].set(
+        xlabel="step", ylabel="$\\hat R$ of the batch", title="Estimated risk on normal points"
+    )
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    fig.suptitle(
+        f"With $\\beta$ = {wrong_beta:g} the unbiased risk runs away; the others hold",
+        x=0.01,
+        ha="left",
+    )
+    fig.numbers(**ends)
+    fig.check(
+        "beta too large: the unbiased risk's largest error on S over the non-negative's",
+        runaway,
+        at_least=3,
+    )
+    fig.check(
+        "... and its error on fresh normal points over the non-negative's", forgotten, at_least=3
+    )
+    fig.check("non-negative and absolute hold the error on S", held, at_most=10)
+    fig.alt(f"""Two panels over training steps with beta more than three times the truth. The
+        unbiased risk's error on S climbs by orders of magnitude, up to
+        {ends["pu_unbiased"]["largest"]:.2g}, and its estimated risk dives far below zero.
+        Non-negative and absolute keep the error on S at a few units and the risk around
+        zero.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -564,13 +596,13 @@ few_model, _ = train_toy(
 def added_error(model, points: torch.Tensor, draws: int) -> torch.Tensor:
     """ell of a model minus ell of the unsupervised one, mean over draws of (t, eps): (n,).
     Only indices below 100, where the noise is no wider than a blob."""
-    generator = diffusion.random_generator(seed, 980)
+    generator = pu.random_generator(seed, 980)
     x0 = points.repeat(draws, 1)
     t = torch.randint(100, (len(x0),), generator=generator)
     eps = torch.randn(x0.shape, dtype=x0.dtype, generator=generator)
-    x_t = diffusion.add_noise(x0, eps, t, alphas_cumprod).float()
+    x_t = pu.diffusion.add_noise(x0, eps, t, alphas_cumprod).float()
     pair = [model(x_t, t).sample, models["unsupervised"](x_t, t).sample]
-    ell, ell_plain = (diffusion.denoising_error(eps, eps_hat) for eps_hat in pair)
+    ell, ell_plain = (pu.diffusion.denoising_error(eps, eps_hat) for eps_hat in pair)
     return (ell - ell_plain).reshape(draws, -1).mean(0)
 
 
@@ -585,41 +617,47 @@ for n_s, (model, own) in trained.items():
 
 # %%
 excess = {n_s: a["labelled"] / a["fresh"] for n_s, a in added.items()}
-small_claims = [
-    figures.claim("with very few labels PU adds more error on them than on fresh points of p_S: ratio", excess[few_sensitive], at_least=1.05),
-    figures.claim("with more labels the ratio is smaller", excess[num_sensitive] / excess[few_sensitive], at_most=0.95),
-]  # fmt: skip
-claims += small_claims
 axis = torch.linspace(-2.6, 2.6, 41, dtype=torch.float64)
 plane = torch.cartesian_prod(axis, axis)
-figure, axes = plotting.new_figure(1, 3, figsize=(9, 3.3), width_ratios=(1, 1, 0.8))
-for ax, (n_s, (model, own)) in zip(axes, trained.items(), strict=False):
-    heights = added_error(model, plane, 50).reshape(41, 41)
-    image = ax.pcolormesh(axis, axis, heights.T, cmap="PuOr_r", vmin=-3, vmax=3)
-    ax.plot(*fresh[:150].T, ".", ms=2, color="black")
-    ax.plot(*own.T, "x", ms=8, mew=2, color=plotting.GREEN)
-    ax.set(aspect="equal", xticks=(-2, 0, 2), yticks=(-2, 0, 2), title=f"{n_s} labels")
-    ax.set(xlabel="$x_1$", ylabel="$x_2$")
-    ax.grid(False)
-figure.colorbar(image, ax=axes[:2].tolist(), label="added error", extend="both")
-bars = (("labelled", -0.2, plotting.SENSITIVE, "//"), ("fresh", 0.2, plotting.SKY, ""))
-for where, shift, colour, hatch in bars:
-    heights = [a[where] for a in added.values()]
-    positions = [shift, 1 + shift]
-    axes[2].bar(positions, heights, 0.38, color=colour, label=where, hatch=hatch)
-axes[2].set_xticks(range(2), [f"{n_s} labels" for n_s in added])
-axes[2].set(ylabel="mean added error")
-axes[2].legend()
+bars = (("labelled", -0.2, pu.SENSITIVE, "//"), ("fresh", 0.2, pu.SKY, ""))
 title = f"With {few_sensitive} labels, PU adds more error on them than on fresh points"
-figure.suptitle(title, x=0.01, ha="left")
-figures.show_figure(
-    figure,
-    "04_small_s",
-    alt=f"Left and centre: maps of the added error in the plane, raised around the labelled points; black dots are fresh sensitive points. Right: bars. With {few_sensitive} labels the added error is {added[few_sensitive]['labelled']:.2f} on the labelled points and {added[few_sensitive]['fresh']:.2f} on fresh ones; with {num_sensitive} labels {added[num_sensitive]['labelled']:.2f} and {added[num_sensitive]['fresh']:.2f}.",
-    numbers={"added_error": added, "labelled_over_fresh": excess},
-    claims=small_claims,
-    **chapter,
-)  # fmt: skip
+
+# %%
+with page.figure("04_small_s", 1, 3, figsize=(9, 3.3), width_ratios=(1, 1, 0.8)) as (fig, axes):
+    for ax, (n_s, (model, own)) in zip(axes, trained.items(), strict=False):
+        heights = added_error(model, plane, 50).reshape(41, 41)
+        image = ax.pcolormesh(axis, axis, heights.T, cmap="PuOr_r", vmin=-3, vmax=3)
+        ax.plot(*fresh[:150].T, ".", ms=2, color="black")
+        ax.plot(*own.T, "x", ms=8, mew=2, color=pu.GREEN)
+        ax.set(aspect="equal", xticks=(-2, 0, 2), yticks=(-2, 0, 2), title=f"{n_s} labels")
+        ax.set(xlabel="$x_1$", ylabel="$x_2$")
+        ax.grid(False)
+    fig.colorbar(image, ax=axes[:2].tolist(), label="added error", extend="both")
+    for where, shift, colour, hatch in bars:
+        heights = [a[where] for a in added.values()]
+        positions = [shift, 1 + shift]
+        axes[2].bar(positions, heights, 0.38, color=colour, label=where, hatch=hatch)
+    axes[2].set_xticks(range(2), [f"{n_s} labels" for n_s in added])
+    axes[2].set(ylabel="mean added error")
+    axes[2].legend()
+    fig.suptitle(title, x=0.01, ha="left")
+    fig.numbers(added_error=added, labelled_over_fresh=excess)
+    fig.check(
+        "with very few labels PU adds more error on them than on fresh points of p_S: ratio",
+        excess[few_sensitive],
+        at_least=1.05,
+    )
+    fig.check(
+        "with more labels the ratio is smaller",
+        excess[num_sensitive] / excess[few_sensitive],
+        at_most=0.95,
+    )
+    fig.alt(f"""Left and centre: maps of the added error in the plane, raised around the labelled
+        points; black dots are fresh sensitive points. Right: bars. With {few_sensitive}
+        labels the added error is {added[few_sensitive]["labelled"]:.2f} on the labelled
+        points and {added[few_sensitive]["fresh"]:.2f} on fresh ones; with {num_sensitive}
+        labels {added[num_sensitive]["labelled"]:.2f} and
+        {added[num_sensitive]["fresh"]:.2f}.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -644,16 +682,16 @@ figures.show_figure(
 
 # %%
 rules = {
-    "unbiased": (plotting.SKY, "-"),
-    "zero gradient": (plotting.ORANGE, "-"),
-    "Algorithm 1": (plotting.BLUE, "--"),
-    "absolute": (plotting.GREEN, ":"),
+    "unbiased": (pu.SKY, "-"),
+    "zero gradient": (pu.ORANGE, "-"),
+    "Algorithm 1": (pu.BLUE, "--"),
+    "absolute": (pu.GREEN, ":"),
 }
 
 
 def walk(rule: str, s: float, u=0.5, b=0.1, rate=0.5, noise=0.3, steps=600):
     """The true u - beta s after each step of one rule, (steps,)."""
-    generator = diffusion.random_generator(seed, 900)
+    generator = pu.random_generator(seed, 900)
     noises = noise * torch.randn(steps, generator=generator)
     path = []
     for z in noises.tolist():
@@ -676,30 +714,27 @@ print({rule: [round(t, 2) for t in tail] for rule, tail in tails.items()})
 
 # %%
 near_zero = max(abs(t) for rule in ("Algorithm 1", "absolute") for t in tails[rule])
-step_claims = [
-    figures.claim("Algorithm 1 and absolute end near zero from both starts", near_zero, at_most=0.1),
-    figures.claim("zero gradient: noise carries it below zero", tails["zero gradient"][0], at_most=-0.2),
-    figures.claim("zero gradient: from an overfitted start (-0.7) it never comes back", tails["zero gradient"][1], at_most=-0.65),
-]  # fmt: skip
-claims += step_claims
-figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.5), sharey=True)
 titles = ("Start before the line", "Start beyond it (overfitted)")
-for ax, i, title in zip(axes, range(2), titles, strict=True):
-    for rule, (colour, style) in rules.items():
-        ax.plot(walks[rule][i], style, color=colour, label=rule)
-    ax.axhline(0, color="black", linewidth=0.8)
-    ax.set(xlabel="step", ylim=(-1.6, 0.6), title=title)
-axes[0].set_ylabel("true $u - \\beta s$")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-figure.suptitle("Only a step on $-\\hat{R}$ comes back to zero", x=0.01, ha="left")
-figures.show_figure(
-    figure,
-    "04_step",
-    alt="The risk of a one-number model over 600 noisy steps, from two starts. Unbiased falls without end. Zero gradient drifts below zero from the first start and stays flat at minus 0.7 from the second. Algorithm 1 and absolute settle around zero from both.",
-    numbers={"starts": starts, "mean_of_last_200": tails},
-    claims=step_claims,
-    **chapter,
-)  # fmt: skip
+with page.figure("04_step", 1, 2, figsize=(8, 3.5), sharey=True) as (fig, axes):
+    for ax, i, title in zip(axes, range(2), titles, strict=True):
+        for rule, (colour, style) in rules.items():
+            ax.plot(walks[rule][i], style, color=colour, label=rule)
+        ax.axhline(0, color="black", linewidth=0.8)
+        ax.set(xlabel="step", ylim=(-1.6, 0.6), title=title)
+    axes[0].set_ylabel("true $u - \\beta s$")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    fig.suptitle("Only a step on $-\\hat{R}$ comes back to zero", x=0.01, ha="left")
+    fig.numbers(starts=starts, mean_of_last_200=tails)
+    fig.check("Algorithm 1 and absolute end near zero from both starts", near_zero, at_most=0.1)
+    fig.check("zero gradient: noise carries it below zero", tails["zero gradient"][0], at_most=-0.2)
+    fig.check(
+        "zero gradient: from an overfitted start (-0.7) it never comes back",
+        tails["zero gradient"][1],
+        at_most=-0.65,
+    )
+    fig.alt("""The risk of a one-number model over 600 noisy steps, from two starts. Unbiased falls
+        without end. Zero gradient drifts below zero from the first start and stays flat at
+        minus 0.7 from the second. Algorithm 1 and absolute settle around zero from both.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -730,7 +765,6 @@ on_n = ell_of(p_normal, num_draws * num_normal, forgetful)
 from_normal = (1 - beta) * on_n.reshape(num_draws, num_normal).mean(1)
 mixed = (1 - gammas) * risk_draws[n_s][:, None] + gammas * from_normal[:, None]  # (9)
 measured = mixed.std(0)  # (11,)
-
 many_u = ell_of(p_unlabeled, many, forgetful).var() / n_u
 many_s = beta**2 * ell_of(p_sensitive, many, forgetful).var() / n_s
 v_pu, v_n = many_u + many_s, (1 - beta) ** 2 * ell_normal.var() / num_normal
@@ -740,42 +774,51 @@ best_sd = (1 / (1 / v_pu + 1 / v_n)).sqrt().item()
 print(f"sd: gamma = 0 {measured[0]:.3f}, best (gamma = {best_gamma:.2f}) {best_sd:.3f}")
 
 # %%
-pnu_claims = [
-    figures.claim("formula (10) and the measured deviation agree within a factor of two (the errors have heavy tails)", (measured / formula).log().abs().max().exp(), at_most=2),
-    figures.claim("the best gamma trusts the normal points more", best_gamma, at_least=0.5),
-    figures.claim("the best gamma at least halves the deviation of the PU estimate here", best_sd / formula[0], at_most=0.5),
-    figures.claim("PNU leaks less than unsupervised: lower end minus upper end", results["unsupervised"]["interval"][0] - results["pnu"]["interval"][1], at_least=0.01),
-]  # fmt: skip
-claims += pnu_claims
-figure, axes = plotting.new_figure(1, 2, figsize=(8, 3.5))
-axes[0].plot(gammas, formula, color="black", label="formula (10)")
-axes[0].plot(gammas, measured, "o", color=plotting.BLUE, label=f"{num_draws} draws")
-axes[0].axvline(best_gamma, color=plotting.GREY, linestyle=":", label="$\\gamma^*$")
-axes[0].set(xlabel="$\\gamma$", ylabel="standard deviation", ylim=(0, None))
-axes[0].set_title("Normal labels steady the estimate")
-axes[0].legend()
 names = [*models, "data of $p_N$"]
 leaks = [100 * results[n]["leak"] for n in names]
 ranges = [[100 * end for end in results[n]["interval"]] for n in names]
-for i, name in enumerate(names):
-    bar = plotting.error_bars(leaks[i : i + 1], ranges[i : i + 1])
-    own = plotting.ORANGE if name == awake else plotting.PURPLE
-    colour = plotting.METHOD_COLOURS.get(name, own)
-    axes[1].errorbar(leaks[i], i, xerr=bar, fmt="o", color=colour, capsize=3)
-labels = [plotting.METHOD_LABELS.get(n, n) for n in names]
-axes[1].set_yticks(range(len(names)), labels)
-axes[1].invert_yaxis()
-axes[1].set(xlabel="leak (% of samples)", xlim=(-0.3, None))
-axes[1].axvline(leaks[-1], color=plotting.PURPLE, linestyle=":", linewidth=1)
-axes[1].set_title("PU moves the leak towards $p_N$'s")
-figures.show_figure(
-    figure,
-    "04_pnu",
-    alt=f"Left: standard deviation of the risk estimate against gamma, a curve that falls from its PU value at gamma 0 to a minimum near {best_gamma:.2f}; the measured points follow the formula. Right: leak of the models with 95 % intervals: unsupervised at {100 * leaks[0]:.1f} %, PU non-negative at {100 * learnt['leak']:.1f} %, PNU at {100 * results['pnu']['leak']:.1f} %, true normal data at {leaks[-1]:.1f} %.",
-    numbers={"gamma": gammas, "measured": measured, "formula": formula, "best_gamma": best_gamma},
-    claims=pnu_claims,
-    **chapter,
-)  # fmt: skip
+labels = [pu.METHOD_LABELS.get(n, n) for n in names]
+
+# %%
+with page.figure("04_pnu", 1, 2, figsize=(8, 3.5)) as (fig, axes):
+    axes[0].plot(gammas, formula, color="black", label="formula (10)")
+    axes[0].plot(gammas, measured, "o", color=pu.BLUE, label=f"{num_draws} draws")
+    axes[0].axvline(best_gamma, color=pu.GREY, linestyle=":", label="$\\gamma^*$")
+    axes[0].set(xlabel="$\\gamma$", ylabel="standard deviation", ylim=(0, None))
+    axes[0].set_title("Normal labels steady the estimate")
+    axes[0].legend()
+    for i, name in enumerate(names):
+        bar = pu.style.error_bars(leaks[i : i + 1], ranges[i : i + 1])
+        own = pu.ORANGE if name == awake else pu.PURPLE
+        colour = pu.METHOD_COLOURS.get(name, own)
+        axes[1].errorbar(leaks[i], i, xerr=bar, fmt="o", color=colour, capsize=3)
+    axes[1].set_yticks(range(len(names)), labels)
+    axes[1].invert_yaxis()
+    axes[1].set(xlabel="leak (% of samples)", xlim=(-0.3, None))
+    axes[1].axvline(leaks[-1], color=pu.PURPLE, linestyle=":", linewidth=1)
+    axes[1].set_title("PU moves the leak towards $p_N$'s")
+    fig.numbers(gamma=gammas, measured=measured, formula=formula, best_gamma=best_gamma)
+    fig.check(
+        "formula (10) and the measured deviation agree within a factor of two (the errors have heavy tails)",
+        (measured / formula).log().abs().max().exp(),
+        at_most=2,
+    )
+    fig.check("the best gamma trusts the normal points more", best_gamma, at_least=0.5)
+    fig.check(
+        "the best gamma at least halves the deviation of the PU estimate here",
+        best_sd / formula[0],
+        at_most=0.5,
+    )
+    fig.check(
+        "PNU leaks less than unsupervised: lower end minus upper end",
+        results["unsupervised"]["interval"][0] - results["pnu"]["interval"][1],
+        at_least=0.01,
+    )
+    fig.alt(f"""Left: standard deviation of the risk estimate against gamma, a curve that falls from
+        its PU value at gamma 0 to a minimum near {best_gamma:.2f}; the measured points
+        follow the formula. Right: leak of the models with 95 % intervals: unsupervised at
+        {100 * leaks[0]:.1f} %, PU non-negative at {100 * learnt["leak"]:.1f} %, PNU at
+        {100 * results["pnu"]["leak"]:.1f} %, true normal data at {leaks[-1]:.1f} %.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -793,7 +836,7 @@ figures.show_figure(
 # %%
 for c in claims:
     print("holds" if c["holds"] else "FAILS", f"{c['value']:10.3g}", c["bound"], c["claim"])
-figures.assert_claims(claims, preset)
+page.verdict()
 
 # %% [markdown]
 # ## What could go wrong
@@ -868,11 +911,11 @@ except ValueError as error:
 # def ell_at(mixture, t, generator):
 #     x0 = mixture.sample(len(t), generator)
 #     eps = torch.randn(x0.shape, dtype=x0.dtype, generator=generator)
-#     x_t = diffusion.add_noise(x0, eps, t, alphas_cumprod)
-#     return diffusion.denoising_error(eps, forgetful(x_t, t))
+#     x_t = pu.diffusion.add_noise(x0, eps, t, alphas_cumprod)
+#     return pu.diffusion.denoising_error(eps, forgetful(x_t, t))
 #
 #
-# generator = diffusion.random_generator(seed, 950)
+# generator = pu.random_generator(seed, 950)
 # n_u, n_s = sizes[1]
 # for shared in (False, True):
 #     t_u = torch.randint(1000, (num_draws, n_u), generator=generator)
@@ -895,7 +938,7 @@ except ValueError as error:
 # <details><summary>Solution</summary>
 #
 # ```python
-# middle = toys.GaussianMixture(
+# middle = pu.mixtures.GaussianMixture(
 #     [1.0], p_sensitive.means[:1], p_sensitive.variances[:1]
 # )
 # biased = TrainingImages(images.unlabeled, draw(middle, num_sensitive).float())
@@ -915,7 +958,7 @@ except ValueError as error:
 # <details><summary>Solution</summary>
 #
 # ```python
-# generator = diffusion.random_generator(seed, 900)
+# generator = pu.random_generator(seed, 900)
 # noises = (0.3 * torch.randn(600, generator=generator)).tolist()
 # for momentum in (0.0, 0.9, 0.99):
 #     s, v = 1.0, 0.0

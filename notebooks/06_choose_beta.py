@@ -21,34 +21,17 @@
 # %%
 import numpy as np
 
-from pudm_lib.book import style as plotting
-from pudm_lib.book.committed import committed_folder, study, study_of_set
-from pudm_lib.book.page import assert_claims, claim, show_figure
-from pudm_lib.book.style import (
-    METHOD_COLOURS,
-    METHOD_LABELS,
-    error_bars,
-    image_sheet,
-    new_figure,
-    use_book_style,
+import pudm_lib as pu
+from pudm_lib.experiments import BETA_MULTIPLE
+from pudm_lib.measures import paired_t_test
+from pudm_lib.prior import (
+    DEFAULT_METHOD,
+    ESTIMATORS,
+    WARNING_LEVEL,
+    estimate_beta,
+    estimate_from_scores,
 )
-from pudm_lib.data import pixels
-from pudm_lib.data.datasets import open_dataset
-from pudm_lib.data.splits import make_split
-from pudm_lib.experiments.many import run_many
-from pudm_lib.experiments.settings import BETA_MULTIPLE, experiment
-from pudm_lib.machine.paths import figures_root, write_atomically
-from pudm_lib.measures.intervals import paired_t_test
-from pudm_lib.prior.estimate import DEFAULT_METHOD, estimate_beta, estimate_from_scores
-from pudm_lib.prior.estimators import ESTIMATORS
-from pudm_lib.prior.scores import WARNING_LEVEL, out_of_fold_scores
-from pudm_lib.studies import beta_estimates as prior_study
-from pudm_lib.studies import rates_over_beta as sensitivity
-from pudm_lib.studies.beta_estimates import draw_split
-from pudm_lib.widgets.beta_explorer import beta_explorer
-from pudm_lib.widgets.live_toy import live_toy
-
-use_book_style()
+from pudm_lib.studies import draw_split
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -60,8 +43,9 @@ beta = 0.15  # of the one model that is trained here as you wish
 studies = "committed"  # long measurements: committed (loaded) or measured (long)
 
 # %%
+page = pu.Page("06_choose_beta", globals())
 settings = {"dataset": dataset, "normal": normal}
-mine = experiment(preset, **settings, beta=beta, seed=seeds[0])
+mine = pu.experiment(preset, **settings, beta=beta, seed=seeds[0])
 chapter = {"chapter": "06_choose_beta", "preset": preset}
 # The claims below are about the book's own choice; other values are yours to explore.
 ours = (dataset, normal, seeds) == ("digits", "even", [0, 1, 2])
@@ -98,9 +82,9 @@ print(
 # Seven β, two ways to keep the risk from going below zero (chapter 04), three seeds; at β = 0 both are the unsupervised model. That is a quarter of an hour on two cores, so the numbers are read from the committed figure unless `studies = "measured"`.
 
 # %%
-grid, grid_record = study(
+grid, grid_record = pu.book.study(
     "06_grid",
-    lambda: sensitivity.measure_grid(preset, betas, seeds, **settings),
+    lambda: pu.studies.rates_over_beta.measure_grid(preset, betas, seeds, **settings),
     studies=studies,
     preset=preset,
     settings=settings | {"betas": betas, "seeds": seeds},
@@ -116,26 +100,6 @@ panels = (
     ("frechet_pixels", "Fréchet distance, pixels"),
     ("frechet_classifier", "Fréchet distance, classifier"),
 )
-figure, axes = new_figure(2, 2, figsize=(9, 6.2), sharex=True)
-for axis, (name, label) in zip(axes, panels, strict=True):
-    for method, style in zip(sensitivity.COMPARED, ("-", "--"), strict=True):
-        row = sensitivity.points_of(grid, method)
-        x, values = [p["beta"] for p in row], np.array([p[name] for p in row])
-        colour = METHOD_COLOURS[method]
-        axis.plot(x, values.mean(1), style, color=colour, label=METHOD_LABELS[method])
-        axis.plot(x, values, "o", color=colour, alpha=0.35, markersize=4)
-        if name == "rates":
-            bars = error_bars(values.mean(1), [p["interval"] for p in row])
-            axis.errorbar(x, values.mean(1), yerr=bars, fmt="none", capsize=3, color=colour)
-    axis.axvline(true_beta, color="black", linestyle=":", linewidth=1.2, label="true share")
-    axis.set_title(label)
-for axis, kind in zip(axes[2:], sensitivity.KEPT[1:], strict=True):
-    axis.axhline(grid["floors"][kind], color="0.5", linewidth=1, label="real normal images")
-    axis.set(ylim=(0, None), xlabel=r"$\beta$ that training was told")
-axes[0].legend(loc="lower right", fontsize=8)
-figure.suptitle(
-    f"Beyond the share the rate saturates and the price rises ({where})", x=0.01, ha="left"
-)
 
 # %% [markdown]
 # Is the rate above the true share better than at it? The best of several β, picked by looking, would always seem so. The test is therefore of one β that was named before any of these models had been trained: 0.15, the lower end of what the paper found best for vehicles. Differences are taken in pairs over seeds.
@@ -145,7 +109,7 @@ at = {(p["method"], p["beta"]): p for p in points}
 near = min(grid["betas"], key=lambda b: abs(b - true_beta))
 above, most = min(grid["betas"], key=lambda b: abs(b - 0.15)), max(grid["betas"])
 compared, distance_ratio = {}, {}
-for method in sensitivity.COMPARED:
+for method in pu.studies.rates_over_beta.COMPARED:
     same, none = at[method, near], at[method, min(grid["betas"])]
     compared[method] = paired_t_test(at[method, above]["rates"], same["rates"])
     distance_ratio[method] = {
@@ -154,52 +118,60 @@ for method in sensitivity.COMPARED:
     }
     difference, p, (low, high) = compared[method]
     print(
-        f"{METHOD_LABELS[method]}: rate at {above} less that at {near}: {difference:+.4f} "
+        f"{pu.METHOD_LABELS[method]}: rate at {above} less that at {near}: {difference:+.4f} "
         f"[{low:+.4f}, {high:+.4f}], p = {p:.2f}"
     )
 
 # %%
-grid_claims = [
-    claim(
-        f"digits: {METHOD_LABELS[method]}, the rate at {above} is above that at the true share",
-        compared[method][0],
-        at_least=0,
-        interval=compared[method][2],
-        source="paper",
+with page.figure("06_grid", 2, 2, record=grid_record, figsize=(9, 6.2), sharex=True) as (fig, axes):
+    for axis, (name, label) in zip(axes, panels, strict=True):
+        for method, style in zip(pu.studies.rates_over_beta.COMPARED, ("-", "--"), strict=True):
+            row = pu.studies.rates_over_beta.points_of(grid, method)
+            x, values = [p["beta"] for p in row], np.array([p[name] for p in row])
+            colour = pu.METHOD_COLOURS[method]
+            axis.plot(x, values.mean(1), style, color=colour, label=pu.METHOD_LABELS[method])
+            axis.plot(x, values, "o", color=colour, alpha=0.35, markersize=4)
+            if name == "rates":
+                bars = pu.style.error_bars(values.mean(1), [p["interval"] for p in row])
+                axis.errorbar(x, values.mean(1), yerr=bars, fmt="none", capsize=3, color=colour)
+        axis.axvline(true_beta, color="black", linestyle=":", linewidth=1.2, label="true share")
+        axis.set_title(label)
+    for axis, kind in zip(axes[2:], pu.studies.rates_over_beta.KEPT[1:], strict=True):
+        axis.axhline(grid["floors"][kind], color="0.5", linewidth=1, label="real normal images")
+        axis.set(ylim=(0, None), xlabel=r"$\beta$ that training was told")
+    axes[0].legend(loc="lower right", fontsize=8)
+    fig.suptitle(
+        f"Beyond the share the rate saturates and the price rises ({where})", x=0.01, ha="left"
     )
-    for method in sensitivity.COMPARED
-]
-grid_claims += [
-    claim(
+    fig.numbers(**grid)
+    for method in pu.studies.rates_over_beta.COMPARED:
+        fig.predict(
+            f"digits: {pu.METHOD_LABELS[method]}, the rate at {above} is above that at the true share",
+            compared[method][0],
+            at_least=0,
+            interval=compared[method][2],
+            source="paper",
+        )
+    fig.check(
         "digits: ... and so is the lower end of the interval over seeds (PU non-negative)",
         compared["pu_non_negative"][2][0],
         at_least=0,
-    ),
-    claim(
+    )
+    fig.check(
         f"digits: at β = {most} the pixel distance is at least twice the unsupervised one",
-        min(distance_ratio[method][most] for method in sensitivity.COMPARED),
+        min(distance_ratio[method][most] for method in pu.studies.rates_over_beta.COMPARED),
         at_least=2,
-    ),
-    claim(
+    )
+    fig.check(
         "digits: at the true share the pixel distance is at most the unsupervised one",
-        max(distance_ratio[method][near] for method in sensitivity.COMPARED),
+        max(distance_ratio[method][near] for method in pu.studies.rates_over_beta.COMPARED),
         at_most=1,
-    ),
-]
-show_figure(
-    figure,
-    "06_grid",
-    alt="Four panels over beta from 0 to 0.3, for the non-negative and the absolute risk, which nearly coincide. "
-    "The rate of normal images climbs steeply up to the true share and hardly any more beyond it. The share of "
-    "steps with a negative risk is near zero up to the true share and then rises. The distance on pixels is flat "
-    "up to the true share and then grows; that on classifier features first falls, then grows.",
-    **chapter,
-    parameters=settings | {"betas": betas, "seeds": seeds},
-    numbers=grid,
-    claims=grid_claims if asserted else (),
-    device=mine.training.device,
-    loaded=grid_record,
-)
+    )
+    fig.alt("""Four panels over beta from 0 to 0.3, for the non-negative and the absolute risk,
+        which nearly coincide. The rate of normal images climbs steeply up to the true share
+        and hardly any more beyond it. The share of steps with a negative risk is near zero
+        up to the true share and then rises. The distance on pixels is flat up to the true
+        share and then grows; that on classifier features first falls, then grows.""")
 
 # %% [markdown]
 # *Caption. Lines: means over seeds; dots: seeds; bars: the 95 % Wilson interval of all samples of a point. All points of one seed have the same split and the same noise.*
@@ -220,34 +192,33 @@ show_figure(
 
 # %%
 if grid_record:
-    sheet = (committed_folder(preset) / "06_grid_samples.png").read_bytes()
+    sheet = (pu.book.committed_folder(preset) / "06_grid_samples.png").read_bytes()
 else:
-    sheet = pixels.to_png(sensitivity.grid_samples(preset, betas, seeds, **settings))
-write_atomically(figures_root() / preset / "06_grid_samples.png", sheet)
-samples = pixels.from_png(sheet, len(points))  # (P, 64, C, H, W)
-
-figure, axes = new_figure(len(betas), 1, figsize=(9, 0.72 * len(betas)))
-row = sensitivity.points_of(grid, "pu_non_negative")
-for axis, p in zip(axes, row, strict=True):
-    image_sheet(axis, samples[points.index(p)], columns=32, marked=p["sensitive"])
-    middle = samples.shape[-1] + 2  # two rows of images
-    axis.text(-5, middle, f"β = {p['beta']:.2g}", ha="right", va="center")
+    sheet = pu.data.pixels.to_png(
+        pu.studies.rates_over_beta.grid_samples(preset, betas, seeds, **settings)
+    )
+pu.machine.write_atomically(pu.machine.figures_root() / preset / "06_grid_samples.png", sheet)
+samples = pu.data.pixels.from_png(sheet, len(points))  # (P, 64, C, H, W)
+row = pu.studies.rates_over_beta.points_of(grid, "pu_non_negative")
 framed = [int(np.sum(p["sensitive"])) for p in row]
-axes[0].set_title(
-    f"Of 64 samples {framed[0]} are sensitive at the top and {framed[-1]} at the bottom"
-)
-show_figure(
-    figure,
-    "06_samples",
-    alt=f"{len(betas)} strips of 64 samples of the non-negative risk, one a beta, rising downwards. Framed: "
-    + ", ".join(str(count) for count in framed)
-    + ". In the lowest strips strokes begin to break.",
-    **chapter,
-    parameters=settings | {"betas": betas, "seeds": seeds},
-    numbers={"framed_of_64": framed},
-    device=mine.training.device,
-    loaded=grid_record,
-)
+
+# %%
+with page.figure(
+    "06_samples", len(betas), 1, record=grid_record, figsize=(9, 0.72 * len(betas))
+) as (fig, axes):
+    for axis, p in zip(axes, row, strict=True):
+        pu.style.image_sheet(axis, samples[points.index(p)], columns=32, marked=p["sensitive"])
+        middle = samples.shape[-1] + 2  # two rows of images
+        axis.text(-5, middle, f"β = {p['beta']:.2g}", ha="right", va="center")
+    axes[0].set_title(
+        f"Of 64 samples {framed[0]} are sensitive at the top and {framed[-1]} at the bottom"
+    )
+    fig.numbers(framed_of_64=framed)
+    fig.alt(
+        f"{len(betas)} strips of 64 samples of the non-negative risk, one a beta, rising downwards. Framed: "
+        + ", ".join(str(count) for count in framed)
+        + ". In the lowest strips strokes begin to break."
+    )
 
 # %% [markdown]
 # *Caption. Left: the β that training was told. Frames: what the judge calls sensitive.*
@@ -260,7 +231,7 @@ show_figure(
 # **Predict, then move.** You only see samples, and want as few frames as possible. Which way do you push the slider, and what on the right tells you when to stop?
 
 # %%
-beta_explorer(grid, samples)
+pu.widgets.explore_beta(grid, samples)
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -292,41 +263,37 @@ beta_explorer(grid, samples)
 # - **Mild.** U's label says "not sensitive", and for a share β of U that is wrong. A classifier that bends around each image learns these wrong labels. So the penalty of `out_of_fold_scores`, support vectors with a Gaussian kernel on 50 principal components, is stronger than scikit-learn's default.
 
 # %%
-split = make_split(draw_split("digits", 1 / 11, 150, 0).data, 0)
-scores_u, scores_s = out_of_fold_scores(split.x_unlabeled, split.x_sensitive)
+split = pu.make_split(draw_split("digits", 1 / 11, 150, 0).data, 0)
+scores_u, scores_s = pu.prior.out_of_fold_scores(split.x_unlabeled, split.x_sensitive)
 beta_true = split.sensitive_share  # the hidden labels: for our eyes, no estimator's
 print(f"{len(scores_u)} scores of U, {len(scores_s)} of S; true beta {beta_true:.4f}")
 
 # %%
 bins = np.linspace(min(scores_u.min(), scores_s.min()), max(scores_u.max(), scores_s.max()), 30)
 hidden = split.hidden_labels.numpy()
-figure, axes = new_figure(1, 2, figsize=(9.5, 3.2))
-for axis in axes:
-    axis.hist(scores_u, bins, density=True, color=plotting.GREY, alpha=0.6, label="U")
-    axis.hist(
-        scores_s, bins, density=True, histtype="step", color=plotting.SENSITIVE, lw=1.8, label="S"
-    )
-    axis.set(xlabel="out-of-fold score (log-odds of S)", ylabel="density")
 share, _ = np.histogram(scores_u[hidden], bins)
 heights = share / (len(scores_u) * np.diff(bins))
-axes[1].stairs(heights, bins, fill=True, color=plotting.SENSITIVE, alpha=0.5, label="hidden in U")
-axes[1].set_ylim(0, 2.2 * heights.max())
-axes[0].set_title("U has a small second hill under S")
-axes[1].set_title("the same, low densities: the hill is the hidden images")
-axes[0].legend()
-axes[1].legend(loc="upper left")
 top = scores_u[scores_u > np.median(scores_s)]
 pure = hidden[scores_u > np.median(scores_s)].mean()
-show_figure(
-    figure,
-    "06_scores",
-    alt="Histograms of out-of-fold scores. U has a large hill at low scores, S one at high scores. Enlarged, U "
-    f"shows a small hill under that of S; above the median of S, {pure:.0%} of the {len(top)} images of U are "
-    "hidden sensitive ones.",
-    **chapter,
-    parameters={"dataset": "digits", "beta": beta_true, "num_sensitive": 150, "seed": 0},
-    numbers={"bins": bins, "scores_u": scores_u, "scores_s": scores_s, "purity": pure},
-)
+
+# %%
+with page.figure("06_scores", 1, 2, figsize=(9.5, 3.2)) as (fig, axes):
+    for axis in axes:
+        axis.hist(scores_u, bins, density=True, color=pu.GREY, alpha=0.6, label="U")
+        axis.hist(
+            scores_s, bins, density=True, histtype="step", color=pu.SENSITIVE, lw=1.8, label="S"
+        )
+        axis.set(xlabel="out-of-fold score (log-odds of S)", ylabel="density")
+    axes[1].stairs(heights, bins, fill=True, color=pu.SENSITIVE, alpha=0.5, label="hidden in U")
+    axes[1].set_ylim(0, 2.2 * heights.max())
+    axes[0].set_title("U has a small second hill under S")
+    axes[1].set_title("the same, low densities: the hill is the hidden images")
+    axes[0].legend()
+    axes[1].legend(loc="upper left")
+    fig.numbers(bins=bins, scores_u=scores_u, scores_s=scores_s, purity=pure)
+    fig.alt(f"""Histograms of out-of-fold scores. U has a large hill at low scores, S one at high
+        scores. Enlarged, U shows a small hill under that of S; above the median of S,
+        {pure:.0%} of the {len(top)} images of U are hidden sensitive ones.""")
 
 # %% [markdown]
 # *Caption. One split of the digits: 600 images of U, 150 of S. The filled part on the right is seen only with the hidden labels, which no estimator gets.*
@@ -346,14 +313,12 @@ show_figure(
 # %%
 g_u, g_s = (1 / (1 + np.exp(-s)) for s in (scores_u, scores_s))
 elkan_noto = g_u.mean() / g_s.mean()  # (4)
-
 c = np.sort(scores_s)
 q_u = np.array([(scores_u >= limit).mean() for limit in c])
 q_s = np.array([(scores_s >= limit).mean() for limit in c])
 noise = sum(np.sqrt(np.log(4 / 0.1) / (2 * len(s))) for s in (scores_u, scores_s))
 best = np.argmin(q_u / q_s + 1.01 / q_s * noise)  # (5)
 best_bin = q_u[best] / q_s[best]
-
 z = np.concatenate([scores_u, scores_s])
 middles = np.linspace(z.min(), z.max(), 60)
 
@@ -400,10 +365,10 @@ for name in ESTIMATORS:
 # %%
 def table_of(name):
     """The study of a data set, and the record it was read from, if it was."""
-    return study_of_set(
+    return pu.book.study_of_set(
         name,
         f"06_estimators_{name}",
-        lambda: prior_study.measure_estimates(name),
+        lambda: pu.studies.beta_estimates.measure_estimates(name),
         studies=studies,
         settings={"dataset": name},
     )
@@ -441,40 +406,36 @@ for name, (table, record) in loaded.items():
 
 # %%
 LOOKS = {
-    "elkan_noto": (plotting.GREY, "v"),
-    "best_bin": (plotting.ORANGE, "s"),
-    "penalised_l1": (plotting.PURPLE, "^"),
-    "km1": (plotting.SKY, "P"),
-    "km2": (plotting.GREEN, "X"),
+    "elkan_noto": (pu.GREY, "v"),
+    "best_bin": (pu.ORANGE, "s"),
+    "penalised_l1": (pu.PURPLE, "^"),
+    "km1": (pu.SKY, "P"),
+    "km2": (pu.GREEN, "X"),
 }
 
 
 # %%
-
-
 def draw_table(table):
     """Errors of all draws: the default's with intervals, the others' means."""
     sizes = table["sizes"]
-    figure, axes = new_figure(1, len(sizes), figsize=(4.2 * len(sizes), 4.2), sharey=True)
+    figure, axes = pu.style.new_figure(1, len(sizes), figsize=(4.2 * len(sizes), 4.2), sharey=True)
     for axis, size in zip(axes, sizes, strict=True):
         for column, beta in enumerate(table["betas"]):
             cell = table["table"][DEFAULT_METHOD][str(size)][f"{beta:.4g}"]
             errors = np.array(cell["estimates"]) - cell["truth"]  # (draws, 3)
             x = column + np.linspace(-0.12, 0.42, len(errors))
-            bars = error_bars(errors[:, 0], errors[:, 1:])
-            axis.errorbar(
-                x, errors[:, 0], bars, fmt=".", color=plotting.BLACK, elinewidth=0.6, ms=3
-            )
+            bars = pu.style.error_bars(errors[:, 0], errors[:, 1:])
+            axis.errorbar(x, errors[:, 0], bars, fmt=".", color=pu.BLACK, elinewidth=0.6, ms=3)
             for offset, (method, (colour, marker)) in enumerate(LOOKS.items()):
                 other = table["table"][method][str(size)][f"{beta:.4g}"]["bias"]
                 axis.plot(column - 0.42 + 0.06 * offset, other, marker, color=colour, ms=5)
-        axis.axhspan(-0.03, 0.03, color=plotting.GREY, alpha=0.15, lw=0)
-        axis.axhline(0, color=plotting.BLACK, lw=0.8)
+        axis.axhspan(-0.03, 0.03, color=pu.GREY, alpha=0.15, lw=0)
+        axis.axhline(0, color=pu.BLACK, lw=0.8)
         axis.set_xticks(range(len(table["betas"])), [f"{b:.2g}" for b in table["betas"]])
         off = table["overall"][DEFAULT_METHOD][str(size)]["mean_absolute_error"]
         axis.set(xlabel="true beta", title=f"S: {size}, off by {off:.3f}", ylim=(-0.25, 0.45))
     axes[0].set_ylabel("estimate minus truth")
-    axes[0].plot([], [], ".", color=plotting.BLACK, label=f"{DEFAULT_METHOD}, each draw")
+    axes[0].plot([], [], ".", color=pu.BLACK, label=f"{DEFAULT_METHOD}, each draw")
     for method, (colour, marker) in LOOKS.items():
         axes[0].plot([], [], marker, color=colour, ms=5, label=f"{method}, mean")
     figure.suptitle(f"{table['dataset']}: few labelled images are the main source of error")
@@ -494,38 +455,30 @@ def table_claims(name):
     off = default_with_many(name, "mean_absolute_error")
     covered = default_with_many(name, "coverage")
     return [
-        claim(f"{name}: {DEFAULT_METHOD} is off by at most 0.03, S >= 150", off, at_most=0.03),
-        claim(f"{name}: its 90 % interval covers in 80 %, S >= 150", covered, at_least=0.8),
+        PAGE.claim(f"{name}: {DEFAULT_METHOD} is off by at most 0.03, S >= 150", off, at_most=0.03),
+        PAGE.claim(f"{name}: its 90 % interval covers in 80 %, S >= 150", covered, at_least=0.8),
     ]
 
 
-show_figure(
-    draw_table(tables["digits"]),
-    "06_estimators_digits",
-    alt="Errors of the estimates on the digits against the true beta, a panel for each size of S. With 150 images in "
-    f"S the default is off by {default_with_many('digits', 'mean_absolute_error'):.3f} on average and most of its intervals cross zero; with 30 "
-    "the errors are larger and grow with beta. Elkan-Noto lies above all others, far over zero.",
-    **chapter,
-    parameters={"dataset": "digits", "draws": tables["digits"]["draws"]},
-    numbers=tables["digits"],
-    claims=table_claims("digits"),
-    loaded=loaded["digits"][1],
-)
+with page.figure("06_estimators_digits", record=loaded["digits"][1]) as (fig, ax):
+    # ?? no figure
+    fig.numbers(**tables["digits"])
+    fig.alt(f"""Errors of the estimates on the digits against the true beta, a panel for each size
+        of S. With 150 images in S the default is off by
+        {default_with_many("digits", "mean_absolute_error"):.3f} on average and most of its
+        intervals cross zero; with 30 the errors are larger and grow with beta. Elkan-Noto
+        lies above all others, far over zero.""")
 
 # %%
-show_figure(
-    draw_table(tables["mnist"]),
-    "06_estimators_mnist",
-    alt="Errors of the estimates on MNIST against the true beta, a panel for each size of S: 30, 150 and 1000. The "
-    f"default is off by {default_with_many('mnist', 'mean_absolute_error'):.3f} on average for 150 and more. With 30 images in S its errors are "
-    f"{errors(tables['mnist'], DEFAULT_METHOD, 30, 'mean_absolute_error'):.3f} on average and grow with beta. Elkan-Noto "
-    "lies far above zero throughout.",
-    **chapter,
-    parameters={"dataset": "mnist", "draws": tables["mnist"]["draws"]},
-    numbers=tables["mnist"],
-    claims=table_claims("mnist"),
-    loaded=loaded["mnist"][1],
-)
+with page.figure("06_estimators_mnist", record=loaded["mnist"][1]) as (fig, ax):
+    # ?? no figure
+    fig.numbers(**tables["mnist"])
+    fig.alt(f"""Errors of the estimates on MNIST against the true beta, a panel for each size of S:
+        30, 150 and 1000. The default is off by
+        {default_with_many("mnist", "mean_absolute_error"):.3f} on average for 150 and more.
+        With 30 images in S its errors are
+        {errors(tables["mnist"], DEFAULT_METHOD, 30, "mean_absolute_error"):.3f} on average
+        and grow with beta. Elkan-Noto lies far above zero throughout.""")
 
 # %% [markdown]
 # *Caption. Black: every draw of the default with its 90 % interval. Coloured: mean errors of the other methods. The grey band is ±0.03; what lies outside the axes is cut off.*
@@ -552,12 +505,12 @@ for name, table in tables.items():
 
 # %%
 SHARES = [0.4, 0.6, 0.8, 1.0]
-digit = np.asarray(open_dataset("digits").labels["train"])
+digit = np.asarray(pu.data.open_dataset("digits").labels["train"])
 
 
 def biased_sample(share, seed, beta=0.2, size=150):
     """U, and an S with a given share of 1s and 7s."""
-    drawn = make_split(draw_split("digits", beta, 490, seed).data, seed)
+    drawn = pu.make_split(draw_split("digits", beta, 490, seed).data, seed)
     preferred = np.isin(digit[drawn.indices["sensitive"]], [1, 7])
     count = round(share * size)
     chosen = np.concatenate([np.flatnonzero(preferred)[:count], np.flatnonzero(~preferred)])
@@ -568,45 +521,36 @@ draws = range(1 if preset == "ci" else 4)
 biased = {share: [estimate_beta(*biased_sample(share, k)) for k in draws] for share in SHARES}
 
 # %%
-figure, axes = new_figure(1, 1, figsize=(8, 3.4))
-for share, estimates in biased.items():
-    for k, e in enumerate(estimates):
-        warned = e.selection_p < WARNING_LEVEL
-        x, bars = (
-            share + 0.015 * (k - (len(draws) - 1) / 2),
-            error_bars([e.value], [(e.low, e.high)]),
-        )
-        fill = plotting.SENSITIVE if warned else "white"
-        axes[0].errorbar(x, e.value, bars, fmt="o", color=plotting.SENSITIVE, mfc=fill, capsize=2)
-axes[0].axhline(0.2, color=plotting.BLACK, linestyle="--", label="true beta")
-axes[0].axhline(0.08, color=plotting.NORMAL, linestyle=":", label="1s and 7s in U, about")
-axes[0].plot([], [], "o", color=plotting.SENSITIVE, label="estimate, warned")
-axes[0].plot([], [], "o", color=plotting.SENSITIVE, mfc="white", label="estimate, no warning")
-axes[0].set(xlabel="share of 1s and 7s in S (0.4: a random sample)", ylabel="beta", ylim=(0, 0.33))
-axes[0].set_title("A one-sided S makes the estimate too low, and only some of it can be seen")
-axes[0].legend(ncols=2)
 means = [np.mean([e.value for e in estimates]) for estimates in biased.values()]
 fired = [sum(e.selection_p < WARNING_LEVEL for e in es) for es in biased.values()]
-biased_claims = [
-    claim("digits: an S of 1s and 7s reads at most half of beta", means[-1], at_most=0.1),
-]
-prior_claims = [*table_claims("digits"), *table_claims("mnist"), *biased_claims]
-show_figure(
-    figure,
-    "06_biased_s",
-    alt=f"Estimates of beta, true value 0.2, against the share of 1s and 7s in S, a few splits each. The mean falls from "
-    f"{means[0]:.2f} for a random S to {means[-1]:.2f} for an S of 1s and 7s alone. Of {len(draws)} splits each, "
-    f"{', '.join(map(str, fired))} were warned of, from left to right.",
-    **chapter,
-    parameters={"dataset": "digits", "beta": 0.2, "num_sensitive": 150, "seeds": list(draws)},
-    numbers={
-        "shares": SHARES,
-        "estimates": [[[e.value, e.low, e.high] for e in es] for es in biased.values()],
-        "p": [[e.selection_p for e in es] for es in biased.values()],
-        "warned": fired,
-    },
-    claims=biased_claims,
-)
+with page.figure("06_biased_s", figsize=(8, 3.4)) as (fig, ax):
+    for share, estimates in biased.items():
+        for k, e in enumerate(estimates):
+            warned = e.selection_p < WARNING_LEVEL
+            x, bars = (
+                share + 0.015 * (k - (len(draws) - 1) / 2),
+                pu.style.error_bars([e.value], [(e.low, e.high)]),
+            )
+            fill = pu.SENSITIVE if warned else "white"
+            ax.errorbar(x, e.value, bars, fmt="o", color=pu.SENSITIVE, mfc=fill, capsize=2)
+    ax.axhline(0.2, color=pu.BLACK, linestyle="--", label="true beta")
+    ax.axhline(0.08, color=pu.NORMAL, linestyle=":", label="1s and 7s in U, about")
+    ax.plot([], [], "o", color=pu.SENSITIVE, label="estimate, warned")
+    ax.plot([], [], "o", color=pu.SENSITIVE, mfc="white", label="estimate, no warning")
+    ax.set(xlabel="share of 1s and 7s in S (0.4: a random sample)", ylabel="beta", ylim=(0, 0.33))
+    ax.set_title("A one-sided S makes the estimate too low, and only some of it can be seen")
+    ax.legend(ncols=2)
+    fig.numbers(
+        shares=SHARES,
+        estimates=[[[e.value, e.low, e.high] for e in es] for es in biased.values()],
+        p=[[e.selection_p for e in es] for es in biased.values()],
+        warned=fired,
+    )
+    fig.check("digits: an S of 1s and 7s reads at most half of beta", means[-1], at_most=0.1)
+    fig.alt(f"""Estimates of beta, true value 0.2, against the share of 1s and 7s in S, a few splits
+        each. The mean falls from {means[0]:.2f} for a random S to {means[-1]:.2f} for an S
+        of 1s and 7s alone. Of {len(draws)} splits each, {", ".join(map(str, fired))} were
+        warned of, from left to right.""")
 
 # %% [markdown]
 # *Caption. Filled: the library warned. Bars: 90 % intervals.*
@@ -648,9 +592,11 @@ for what, attempt in attempts.items():
 # The next cell trains the only models of this chapter: one for each seed with the estimate, and one with the β of the parameters, which is yours to change. The estimate, its interval, the method and the multiple are kept with each result.
 
 # %%
-automatic = [experiment(preset, **settings, beta="auto", seed=s) for s in seeds]
-plain = [experiment(preset, **settings, method="unsupervised", seed=s) for s in seeds]
-results = dict(zip([mine, *automatic, *plain], run_many([mine, *automatic, *plain]), strict=True))
+automatic = [pu.experiment(preset, **settings, beta="auto", seed=s) for s in seeds]
+plain = [pu.experiment(preset, **settings, method="unsupervised", seed=s) for s in seeds]
+results = dict(
+    zip([mine, *automatic, *plain], pu.run_many([mine, *automatic, *plain]), strict=True)
+)
 estimates = [e.beta_estimate for e in automatic]
 for e, found in zip(automatic, estimates, strict=True):
     print(
@@ -669,7 +615,7 @@ group = {"unsupervised": plain, "auto": automatic}
 numbers = {
     name: {
         key: np.array([results[e].numbers[key] for e in chosen])
-        for key in ("non_sensitive_rate", *sensitivity.KEPT[1:])
+        for key in ("non_sensitive_rate", *pu.studies.rates_over_beta.KEPT[1:])
     }
     for name, chosen in group.items()
 }
@@ -677,69 +623,62 @@ rates = {name: values["non_sensitive_rate"] for name, values in numbers.items()}
 gain, p_value, (low, high) = paired_t_test(rates["auto"], rates["unsupervised"])
 cost = {
     kind: numbers["auto"][kind].mean() / numbers["unsupervised"][kind].mean()
-    for kind in sensitivity.KEPT[1:]
+    for kind in pu.studies.rates_over_beta.KEPT[1:]
 }
 print(f"gain {gain:.3f} [{low:.3f}, {high:.3f}], p = {p_value:.4f}; distance ratios", end=" ")
 print({kind: round(float(value), 2) for kind, value in cost.items()})
 
 # %%
-figure, axes = new_figure(1, 2, figsize=(9, 3.2), width_ratios=(1, 1.35))
 places = np.arange(len(seeds))
 values = [found.value for found in estimates]
-bars = error_bars(values, [(found.low, found.high) for found in estimates])
-axes[0].errorbar(
-    places, values, yerr=bars, fmt="o", capsize=4, color=plotting.NORMAL, label="estimate"
-)
+bars = pu.style.error_bars(values, [(found.low, found.high) for found in estimates])
 trained_with = [e.training.beta for e in automatic]
-axes[0].plot(places, trained_with, "D", color="black", label=f"{BETA_MULTIPLE} × estimate")
-axes[0].axhline(true_beta, color="black", linestyle=":", label="true share")
-axes[0].set(xticks=places, xticklabels=[f"seed {s}" for s in seeds], ylim=(0, None))
-axes[0].set_ylabel(r"$\beta$")
-axes[0].set_title("the share, from U and S alone")
-axes[0].legend(fontsize=8)
-for method, style in zip(sensitivity.COMPARED, ("-", "--"), strict=True):
-    row = sensitivity.points_of(grid, method)
-    means = [np.mean(p["rates"]) for p in row]
-    label = f"{METHOD_LABELS[method]}, grid"
-    axes[1].plot([p["beta"] for p in row], means, style, color=METHOD_COLOURS[method], label=label)
-axes[1].plot(trained_with, rates["auto"], "*", color="black", markersize=11, label="auto, now")
-axes[1].plot(mine.training.beta, rate, "s", color="black", fillstyle="none", label="yours, now")
-axes[1].axvline(true_beta, color="black", linestyle=":")
-axes[1].set(xlabel=r"$\beta$ that training was told", ylabel="share called normal")
-axes[1].set_title(f"estimated β: {100 * gain:.1f} points above unsupervised")
-axes[1].legend(fontsize=8, loc="lower right")
 
 # %%
-auto_claims = [
-    claim("digits: beta='auto' beats the unsupervised model, lower end", low, at_least=0),
-    claim(
+with page.figure("06_auto", 1, 2, figsize=(9, 3.2), width_ratios=(1, 1.35)) as (fig, axes):
+    axes[0].errorbar(
+        places, values, yerr=bars, fmt="o", capsize=4, color=pu.NORMAL, label="estimate"
+    )
+    axes[0].plot(places, trained_with, "D", color="black", label=f"{BETA_MULTIPLE} × estimate")
+    axes[0].axhline(true_beta, color="black", linestyle=":", label="true share")
+    axes[0].set(xticks=places, xticklabels=[f"seed {s}" for s in seeds], ylim=(0, None))
+    axes[0].set_ylabel(r"$\beta$")
+    axes[0].set_title("the share, from U and S alone")
+    axes[0].legend(fontsize=8)
+    for method, style in zip(pu.studies.rates_over_beta.COMPARED, ("-", "--"), strict=True):
+        row = pu.studies.rates_over_beta.points_of(grid, method)
+        means = [np.mean(p["rates"]) for p in row]
+        label = f"{pu.METHOD_LABELS[method]}, grid"
+        axes[1].plot(
+            [p["beta"] for p in row], means, style, color=pu.METHOD_COLOURS[method], label=label
+        )
+    axes[1].plot(trained_with, rates["auto"], "*", color="black", markersize=11, label="auto, now")
+    axes[1].plot(mine.training.beta, rate, "s", color="black", fillstyle="none", label="yours, now")
+    axes[1].axvline(true_beta, color="black", linestyle=":")
+    axes[1].set(xlabel=r"$\beta$ that training was told", ylabel="share called normal")
+    axes[1].set_title(f"estimated β: {100 * gain:.1f} points above unsupervised")
+    axes[1].legend(fontsize=8, loc="lower right")
+    fig.numbers(
+        estimates=[[f.value, f.low, f.high] for f in estimates],
+        estimator=estimates[0].method,
+        multiple=BETA_MULTIPLE,
+        trained_with=trained_with,
+        rates=rates,
+        gain=[gain, low, high],
+        p=p_value,
+        distance_ratios=cost,
+        yours=[mine.training.beta, rate],
+    )
+    fig.check("digits: beta='auto' beats the unsupervised model, lower end", low, at_least=0)
+    fig.check(
         "digits: beta='auto' at most 1.5 times the unsupervised distance (pixels)",
         cost["frechet_pixels"],
         at_most=1.5,
-    ),
-]
-show_figure(
-    figure,
-    "06_auto",
-    alt="Left: for each seed the estimate of the share with its interval around the true share, and above it the "
-    f"beta that training was told. Right: the models trained with it stand on the grid's curve, {100 * gain:.1f} "
-    "points above the unsupervised rate at beta = 0.",
-    **chapter,
-    parameters=settings | {"seeds": seeds, "beta": beta},
-    numbers={
-        "estimates": [[f.value, f.low, f.high] for f in estimates],
-        "estimator": estimates[0].method,
-        "multiple": BETA_MULTIPLE,
-        "trained_with": trained_with,
-        "rates": rates,
-        "gain": [gain, low, high],
-        "p": p_value,
-        "distance_ratios": cost,
-        "yours": [mine.training.beta, rate],
-    },
-    claims=auto_claims if asserted else (),
-    device=mine.training.device,
-)
+    )
+    fig.alt(f"""Left: for each seed the estimate of the share with its interval around the true
+        share, and above it the beta that training was told. Right: the models trained with
+        it stand on the grid's curve, {100 * gain:.1f} points above the unsupervised rate at
+        beta = 0.""")
 
 # %% [markdown]
 # *Caption. Left: estimates with their 90 % intervals. Right: the curves of the grid, means of three seeds; stars: the models just trained with the estimate, one a seed; square: the one with the β of the parameters, one seed.*
@@ -754,7 +693,7 @@ show_figure(
 # **Predict, then train.** The figure is trained with the true share, $\beta = 1/11$. In JupyterLab, choose another $\beta$ and press *Train*. At 0, is there a hole in the middle all the same? At 0.3 or 0.5, what happens to the blobs that nobody labelled?
 
 # %%
-live_toy()
+pu.widgets.train_live()
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -771,8 +710,7 @@ live_toy()
 # ## The check
 
 # %%
-if asserted:
-    assert_claims([*grid_claims, *prior_claims, *auto_claims], preset)
+page.verdict()
 
 # %% [markdown]
 # ## What could go wrong
@@ -788,7 +726,7 @@ if asserted:
 # %%
 for wrong in ([0.0, 1.0], [0.0, 0.2, 0.1], [0.1, 0.2]):
     try:
-        sensitivity.grid_experiments(preset, wrong, seeds)
+        pu.studies.rates_over_beta.grid_experiments(preset, wrong, seeds)
     except ValueError as error:
         print(error)
 
@@ -814,8 +752,8 @@ for wrong in ([0.0, 1.0], [0.0, 0.2, 0.1], [0.1, 0.2]):
 # <details><summary>Solution</summary>
 #
 # ```python
-# for method in sensitivity.COMPARED:
-#     row = sensitivity.points_of(grid, method)
+# for method in pu.studies.rates_over_beta.COMPARED:
+#     row = pu.studies.rates_over_beta.points_of(grid, method)
 #     best = max(row, key=lambda p: np.mean(p["rates"]))
 #     difference, p, interval = paired_t_test(best["rates"], at[method, near]["rates"]) if best["beta"] != near else (0, 1, (0, 0))
 #     print(method, best["beta"], round(float(np.mean(best["rates"])), 4), round(difference, 4), interval)
@@ -853,10 +791,9 @@ for wrong in ([0.0, 1.0], [0.0, 0.2, 0.1], [0.1, 0.2]):
 # <details><summary>Solution</summary>
 #
 # ```python
-# from pudm_lib.data.splits import DataSettings
 #
 # more = DataSettings(num_unlabeled_normal=420, num_unlabeled_sensitive=180, num_sensitive=150)
-# hidden = make_split(more, seed=5)
+# hidden = pu.make_split(more, seed=5)
 # found = estimate_beta(hidden.x_unlabeled, hidden.x_sensitive)
 # print(f"true {hidden.sensitive_share:.2f}, estimate {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
 # ```
@@ -875,7 +812,7 @@ for wrong in ([0.0, 1.0], [0.0, 0.2, 0.1], [0.1, 0.2]):
 #
 # ```python
 # for b in grid["betas"]:
-#     first, second = (at[m, b] for m in sensitivity.COMPARED)
+#     first, second = (at[m, b] for m in pu.studies.rates_over_beta.COMPARED)
 #     apart = np.subtract(first["rates"], second["rates"])
 #     print(b, np.round(apart, 4), np.round(first["negative_share"], 3))
 # ```

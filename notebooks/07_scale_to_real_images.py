@@ -26,31 +26,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pudm_lib.book import style as plotting
-from pudm_lib.book.page import assert_claims, claim, show_figure
-from pudm_lib.book.style import METHOD_COLOURS, METHOD_LABELS, error_bars, new_figure
-from pudm_lib.data.pixels import to_model_range
-from pudm_lib.data.splits import make_split
-from pudm_lib.diffusion.networks import MLPDenoiser
-from pudm_lib.diffusion.process import (
-    add_noise,
-    alphas_cumprod_of,
-    denoising_error,
-    linear_betas,
-    random_generator,
-)
-from pudm_lib.experiments.budgets import budget
-from pudm_lib.experiments.many import run_many
-from pudm_lib.experiments.one import load_model
-from pudm_lib.experiments.settings import experiment
-from pudm_lib.machine.paths import figures_root, write_atomically
-from pudm_lib.measures.intervals import paired_t_test, pooled_rate, student_interval
-from pudm_lib.measures.numbers import wilson_interval
-from pudm_lib.training.batches import TrainingImages
-from pudm_lib.training.loop import train
-from pudm_lib.training.losses import METHODS, risk_and_weights
-
-plotting.use_book_style()
+import pudm_lib as pu
+from pudm_lib.diffusion import MLPDenoiser, add_noise, denoising_error
+from pudm_lib.experiments import budget
+from pudm_lib.measures import paired_t_test, pooled_rate
+from pudm_lib.training import METHODS, risk_and_weights
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -66,19 +46,19 @@ peak_tflops = 989.0  # your device's dense bfloat16 peak; an H100's data sheet s
 share_of_peak = 0.25  # of it that a training reaches
 
 # %%
+page = pu.Page("07_scale_to_real_images", globals())
 quick = preset == "ci"
 methods = ["unsupervised", *[m for m in baselines if m not in ("unsupervised", method)], method]
 stem, halves = Path(dataset).stem, normal.split(";")
 common = {"dataset": dataset, "beta": beta} | ({"steps": steps} if steps else {})
 settings = {half: {"normal": half} | common for half in halves}
 shown_preset = "laptop" if quick and studies == "committed" else preset  # ci reads laptop's
-preset_steps = experiment(shown_preset, dataset=dataset).training.steps
+preset_steps = pu.experiment(shown_preset, dataset=dataset).training.steps
 given = {"methods": methods, "seeds": seeds}
 recorded = {h: {"steps": preset_steps} | asked | given for h, asked in settings.items()}
 chapter = {"chapter": "07_scale_to_real_images", "preset": preset}
 if not 0 < share_of_peak <= 1:
     raise ValueError(f"share_of_peak={share_of_peak}, must be above 0 and at most 1")
-claims = []  # every claim of the chapter; checked in one cell near the end
 print(f"{preset}: {[*recorded.values()]}, studies={studies}")
 
 # %% [markdown]
@@ -102,14 +82,14 @@ print(f"{preset}: {[*recorded.values()]}, studies={studies}")
 TABLE_1 = {"mnist": "even, odd", "cifar10": "vehicles, animals", "stl10": "vehicles, animals"}
 TABLE_1["celeba"] = "male, female"
 budgets = {
-    name: budget(experiment("paper", dataset=name, normal=halves.split(",")[0]))
+    name: budget(pu.experiment("paper", dataset=name, normal=halves.split(",")[0]))
     for name, halves in TABLE_1.items()
 }
 rate = peak_tflops * 1e12 * share_of_peak
 print(f"{'set':8s}{'side':>5s}{'parameters':>12s}{'F':>11s}{'images seen':>13s}", end="")
 print(f"{'training':>11s}{'minutes':>9s}{'memory':>10s}{'sampling':>11s}{'minutes':>9s}")
 for name, b in budgets.items():
-    side = experiment("paper", dataset=name, normal=TABLE_1[name].split(",")[0]).data.resolution
+    side = pu.experiment("paper", dataset=name, normal=TABLE_1[name].split(",")[0]).data.resolution
     print(
         f"{name:8s}{side:5d}{b.cost.parameters / 1e6:10.1f} M{b.cost.forward_flops / 1e9:7.1f} GF"
         f"{b.images_seen:13,d}{b.training_flops / 1e15:8.0f} PF"
@@ -121,52 +101,57 @@ print(f"minutes: at {share_of_peak:.0%} of {peak_tflops:g} TFLOP/s; memory in fl
 # %%
 released = budgets["cifar10"].cost
 dear = budgets["celeba"].sampling_flops / budgets["celeba"].training_flops
-budget_claims = [
-    claim("the paper's network has 61.5 M parameters", released.parameters / 1e6, at_least=61.45, at_most=61.55),
-    claim("... and 8.8 GFLOP forward at 32×32", released.forward_flops / 1e9, at_least=8.75, at_most=8.85),
-    claim("CelebA: 5,000 samples in 1,000 steps cost at least ten trainings", dear, at_least=10),
-]  # fmt: skip
-claims += budget_claims
-figure, axes = new_figure(1, 2, figsize=(9, 3.4))
 at = np.arange(len(budgets))
-for shift, (kind, colour) in enumerate((("training", plotting.BLUE), ("sampling", plotting.ORANGE))):  # fmt: skip
-    flops = [getattr(b, f"{kind}_flops") / 1e15 for b in budgets.values()]
-    axes[0].bar(at + 0.4 * shift - 0.2, flops, 0.4, color=colour, label=kind)
-axes[0].set(yscale="log", ylabel="operations, in 10¹⁵")
-axes[0].set_title("Large images: sampling is what costs")
-axes[0].legend()
 parts = {
     "weights × 5": [20 * b.cost.parameters / 2**30 for b in budgets.values()],
     "kept by a batch": [(b.training_bytes - 20 * b.cost.parameters) / 2**30 for b in budgets.values()],
 }  # fmt: skip
-axes[1].bar(at, parts["weights × 5"], color=plotting.GREY, label="weights × 5")
-axes[1].bar(at, parts["kept by a batch"], bottom=parts["weights × 5"], color=plotting.GREEN, label="kept by a batch")  # fmt: skip
-axes[1].set(ylabel="memory of training, GiB")
-axes[1].set_title("... and batches are what fill memory")
-axes[1].legend()
-for axis in axes:
-    axis.set_xticks(at, list(budgets))
-show_figure(
-    figure,
-    "07_budgets",
-    alt="Left: operations of training and of sampling for the paper's four data sets, on a logarithmic axis. "
-    f"For CelebA sampling costs {dear:.0f} times the training. Right: memory of training; the weights take little "
-    "of it, what a batch keeps takes most, and by far the most for CelebA at 256×256.",
-    **chapter,
-    parameters={"peak_tflops": peak_tflops, "share_of_peak": share_of_peak},
-    numbers={
-        name: {
-            "parameters": b.cost.parameters,
-            "forward_flops": b.cost.forward_flops,
-            "images_seen": b.images_seen,
-            "training_flops": b.training_flops,
-            "sampling_flops": b.sampling_flops,
-            "training_bytes": b.training_bytes,
+
+# %%
+with page.figure("07_budgets", 1, 2, figsize=(9, 3.4)) as (fig, axes):
+    for shift, (kind, colour) in enumerate((("training", pu.BLUE), ("sampling", pu.ORANGE))):  # fmt: skip
+        flops = [getattr(b, f"{kind}_flops") / 1e15 for b in budgets.values()]
+        axes[0].bar(at + 0.4 * shift - 0.2, flops, 0.4, color=colour, label=kind)
+    axes[0].set(yscale="log", ylabel="operations, in 10¹⁵")
+    axes[0].set_title("Large images: sampling is what costs")
+    axes[0].legend()
+    axes[1].bar(at, parts["weights × 5"], color=pu.GREY, label="weights × 5")
+    axes[1].bar(at, parts["kept by a batch"], bottom=parts["weights × 5"], color=pu.GREEN, label="kept by a batch")  # fmt: skip
+    axes[1].set(ylabel="memory of training, GiB")
+    axes[1].set_title("... and batches are what fill memory")
+    axes[1].legend()
+    for axis in axes:
+        axis.set_xticks(at, list(budgets))
+    fig.numbers(
+        **{
+            name: {
+                "parameters": b.cost.parameters,
+                "forward_flops": b.cost.forward_flops,
+                "images_seen": b.images_seen,
+                "training_flops": b.training_flops,
+                "sampling_flops": b.sampling_flops,
+                "training_bytes": b.training_bytes,
+            }
+            for name, b in budgets.items()
         }
-        for name, b in budgets.items()
-    },
-    claims=budget_claims,
-)  # fmt: skip
+    )
+    fig.check(
+        "the paper's network has 61.5 M parameters",
+        released.parameters / 1000000.0,
+        at_least=61.45,
+        at_most=61.55,
+    )
+    fig.check(
+        "... and 8.8 GFLOP forward at 32×32",
+        released.forward_flops / 1000000000.0,
+        at_least=8.75,
+        at_most=8.85,
+    )
+    fig.check("CelebA: 5,000 samples in 1,000 steps cost at least ten trainings", dear, at_least=10)
+    fig.alt(f"""Left: operations of training and of sampling for the paper's four data sets, on a
+        logarithmic axis. For CelebA sampling costs {dear:.0f} times the training. Right:
+        memory of training; the weights take little of it, what a batch keeps takes most,
+        and by far the most for CelebA at 256×256.""")
 
 # %% [markdown]
 # *Caption. The paper's sizes, batches and steps (Table 1 and section 5.3); 5,000 samples a model by DDPM in 1,000 steps, as the paper draws from models that it trains from scratch (CelebA's it only fine-tunes).*
@@ -186,11 +171,9 @@ show_figure(
 # %%
 import json
 
-from pudm_lib.book.committed import committed_folder
-
 kept = "07_throughput.json"
-speed_preset = preset if (committed_folder(preset) / kept).exists() else "laptop"
-speed_record = json.loads((committed_folder(speed_preset) / kept).read_text())
+speed_preset = preset if (pu.book.committed_folder(preset) / kept).exists() else "laptop"
+speed_record = json.loads((pu.book.committed_folder(speed_preset) / kept).read_text())
 speed, of = speed_record["numbers"], speed_record["parameters"]
 print(f"{speed_record['environment']['device']}: {of['network']} network, {of['resolution']}×{of['resolution']}, batch {of['batch']}")  # fmt: skip
 for loop, memory in speed["memory_mib"].items():
@@ -214,39 +197,35 @@ else:
         (f"... and twice the tuned one's {over}", tuned, 2.0),
         (f"at a quarter of the largest matrix product's rate or more {over}", share, 0.25),
     ]
-speed_claims = [claim(w, np.median(v), at_least=b, interval=(min(v), max(v))) for w, v, b in bounds]
-claims += speed_claims
 
 # %%
-figure, axes = new_figure(1, 2, figsize=(9, 3.4))
 loops = [loop for loop in speed["memory_mib"] if loop.startswith("train")]
 loops += [loop for loop in speed["memory_mib"] if loop.startswith("sample")]
-colours = [plotting.BLUE if loop.endswith("ours") else plotting.GREY for loop in loops]
-axes[0].barh(loops, [speed["rates"][loop] for loop in loops], color=colours)
-axes[0].set(xlabel="images a second", ylim=(len(loops) - 0.4, -0.6))
-axes[0].set_title(f"Training: {np.median(ahead):.1f} times the default loop")
-for (what, rates), colour, marker in zip(speed["growth"].items(), (plotting.BLUE, plotting.VERMILLION, plotting.GREEN), "osD", strict=True):  # fmt: skip
-    size = np.array([float(x) for x in rates])
-    seconds = 1 / np.array(list(rates.values()))
-    axes[1].plot(size / size[1], seconds / seconds[1], f"{marker}-", color=colour, label=what)
-axes[1].set(xscale="log", yscale="log", xlabel="times as large", ylabel="time of an image")
-axes[1].set_xticks([0.1, 0.25, 1, 4, 10], ["0.1", "0.25", "1", "4", "10"])
-axes[1].set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
-axes[1].minorticks_off()
-axes[1].set_title("Time of an image, over the middle case")
-axes[1].legend()
-show_figure(
-    figure,
-    "07_throughput",
-    alt="Left: images a second of training and sampling in the book's way and in plain loops; "
-    + "; ".join(f"{loop} {speed['rates'][loop]:.0f}" for loop in loops)
-    + ". Right: time of an image in training as the batch, the resolution and the data set grow, on logarithmic axes.",
-    **chapter | {"preset": speed_preset},
-    parameters=of,
-    numbers=speed,
-    claims=speed_claims,
-    loaded=speed_record,
-)
+colours = [pu.BLUE if loop.endswith("ours") else pu.GREY for loop in loops]
+
+# %%
+with page.figure("07_throughput", 1, 2, record=speed_record, figsize=(9, 3.4)) as (fig, axes):
+    axes[0].barh(loops, [speed["rates"][loop] for loop in loops], color=colours)
+    axes[0].set(xlabel="images a second", ylim=(len(loops) - 0.4, -0.6))
+    axes[0].set_title(f"Training: {np.median(ahead):.1f} times the default loop")
+    for (what, rates), colour, marker in zip(speed["growth"].items(), (pu.BLUE, pu.VERMILLION, pu.GREEN), "osD", strict=True):  # fmt: skip
+        size = np.array([float(x) for x in rates])
+        seconds = 1 / np.array(list(rates.values()))
+        axes[1].plot(size / size[1], seconds / seconds[1], f"{marker}-", color=colour, label=what)
+    axes[1].set(xscale="log", yscale="log", xlabel="times as large", ylabel="time of an image")
+    axes[1].set_xticks([0.1, 0.25, 1, 4, 10], ["0.1", "0.25", "1", "4", "10"])
+    axes[1].set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
+    axes[1].minorticks_off()
+    axes[1].set_title("Time of an image, over the middle case")
+    axes[1].legend()
+    fig.numbers(**speed)
+    for w, v, b in bounds:
+        fig.check(w, np.median(v), at_least=b, interval=(min(v), max(v)))
+    fig.alt(
+        "Left: images a second of training and sampling in the book's way and in plain loops; "
+        + "; ".join(f"{loop} {speed['rates'][loop]:.0f}" for loop in loops)
+        + ". Right: time of an image in training as the batch, the resolution and the data set grow, on logarithmic axes."
+    )
 
 # %% [markdown]
 # *Caption. Medians over rounds. Right: each line has three sizes and passes through (1, 1); a horizontal line is work in proportion to the number of images.*
@@ -274,16 +253,16 @@ show_figure(
 # **Predict.** The paper's batch has about 117 images of $U$ and 11 of $S$. With the model of chapter 05, in what share of batches does at least one of 8 devices see another sign than the whole batch?
 
 # %%
-run = experiment("ci" if quick else "laptop", method="pu_non_negative", seed=0)
-model, split = load_model(run), make_split(run.data, run.seed)
-alphas_cumprod = alphas_cumprod_of(linear_betas())
+run = pu.experiment("ci" if quick else "laptop", method="pu_non_negative", seed=0)
+model, split = pu.load_model(run), pu.make_split(run.data, run.seed)
+alphas_cumprod = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas())
 
 
 @torch.no_grad()
 def errors(images, count, stream):
     """ell of `count` draws of an image, a noise level and noise."""
-    generator = random_generator(stream)
-    x0 = to_model_range(images)[torch.randint(len(images), (count,), generator=generator)]
+    generator = pu.random_generator(stream)
+    x0 = pu.to_model_range(images)[torch.randint(len(images), (count,), generator=generator)]
     t = torch.randint(1000, (count,), generator=generator)
     eps = torch.randn(x0.shape, generator=generator)
     x_t = add_noise(x0, eps, t, alphas_cumprod)
@@ -325,7 +304,7 @@ def piecewise(ell, devices, sizes=(117, 11)):
 # %%
 counts, batches = (1, 2, 4, 8, 16), 20 if quick else 1000
 found = {devices: {"other sign": [], "gradient": []} for devices in counts}
-generator = random_generator(3)
+generator = pu.random_generator(3)
 for _ in range(batches):
     ell = one_batch(generator)
     whole, sign = weights_of(ell, (117, 11, 0))
@@ -334,7 +313,9 @@ for _ in range(batches):
         found[devices]["other sign"].append(any(s != bool(sign) for s in signs))
         found[devices]["gradient"].append(float((pooled - whole).norm() / whole.norm()))
 shares = {devices: float(np.mean(f["other sign"])) for devices, f in found.items()}
-intervals = {d: wilson_interval(round(share * batches), batches) for d, share in shares.items()}
+intervals = {
+    d: pu.measures.wilson_interval(round(share * batches), batches) for d, share in shares.items()
+}
 off = {d: np.quantile(f["gradient"], (0.5, 0.9, 0.99)) for d, f in found.items()}
 for devices in counts:
     low, high = intervals[devices]
@@ -344,36 +325,26 @@ for devices in counts:
     )
 
 # %%
-sign_claims = [
-    claim("8 devices: some device sees another sign in at least 5 % of batches (interval's lower end)", intervals[8][0], at_least=0.05),
-    claim("one device: none does", shares[1], at_most=0),
-]  # fmt: skip
-claims += [] if quick else sign_claims
-figure, axes = new_figure(1, 2, figsize=(9, 3.3))
-bars = error_bars(list(shares.values()), list(intervals.values()))
-axes[0].errorbar(counts, list(shares.values()), bars, fmt="o-", color=plotting.BLUE, capsize=3)
-axes[0].set(ylabel="share of batches", ylim=(-0.02, None))
-axes[0].set_title("Some device steps the other way")
+bars = pu.style.error_bars(list(shares.values()), list(intervals.values()))
 looks = zip((0, 1, 2), ("median", "90 %", "99 %"), ("-", "--", ":"), strict=True)
-for column, label, style in looks:
-    axes[1].plot(counts, [o[column] for o in off.values()], f"s{style}", color=plotting.ORANGE, label=label)  # fmt: skip
-axes[1].set(ylabel="error of the weights", ylim=(-0.02, None))
-axes[1].set_title("... and every step is off")
-axes[1].legend()
-for axis in axes:
-    axis.set(xscale="log", xlabel="devices that share a batch of 117 + 11")
-    axis.set_xticks(counts, counts)
-    axis.minorticks_off()
-show_figure(
-    figure,
-    "07_sign",
-    alt=f"Left: share of batches in which some device sees another sign of the negative risk than the whole batch, rising from 0 with one device to {shares[8]:.2f} with 8 and {shares[16]:.2f} with 16. Right: relative error of the weights that the step gives to the errors; the median rises from 0 to {off[8][0]:.2f} with 8 devices.",
-    **chapter,
-    parameters={"beta": beta, "batch": [117, 11], "batches": batches},
-    numbers={"shares": shares, "intervals": intervals, "weights_off": off},
-    claims=[] if quick else sign_claims,
-    device=run.training.device,
-)
+with page.figure("07_sign", 1, 2, figsize=(9, 3.3)) as (fig, axes):
+    axes[0].errorbar(counts, list(shares.values()), bars, fmt="o-", color=pu.BLUE, capsize=3)
+    axes[0].set(ylabel="share of batches", ylim=(-0.02, None))
+    axes[0].set_title("Some device steps the other way")
+    for column, label, style in looks:
+        axes[1].plot(counts, [o[column] for o in off.values()], f"s{style}", color=pu.ORANGE, label=label)  # fmt: skip
+    axes[1].set(ylabel="error of the weights", ylim=(-0.02, None))
+    axes[1].set_title("... and every step is off")
+    axes[1].legend()
+    for axis in axes:
+        axis.set(xscale="log", xlabel="devices that share a batch of 117 + 11")
+        axis.set_xticks(counts, counts)
+        axis.minorticks_off()
+    fig.numbers(shares=shares, intervals=intervals, weights_off=off)
+    fig.alt(f"""Left: share of batches in which some device sees another sign of the negative risk
+        than the whole batch, rising from 0 with one device to {shares[8]:.2f} with 8 and
+        {shares[16]:.2f} with 16. Right: relative error of the weights that the step gives
+        to the errors; the median rises from 0 to {off[8][0]:.2f} with 8 devices.""")
 
 # %% [markdown]
 # *Caption. The digits' PU model of chapter 05, errors drawn at random levels. Left: bars are 95 % Wilson intervals. Right: $\lVert \hat w - w \rVert / \lVert w \rVert$ with $w_i = \partial\,\text{step} / \partial \ell_i$.*
@@ -391,7 +362,7 @@ show_figure(
 # which *is* a sum and can be taken in pieces by anybody. A few hundred numbers travel between the devices before the backward pass. Under accumulation the errors are computed once without gradients for the weights, then again piece by piece. This is what `training.train` does, for every method of the book; `losses.risk_and_weights` is the whole of it.
 
 # %%
-generator = random_generator(4)
+generator = pu.random_generator(4)
 toy = MLPDenoiser(2).double()
 x0 = torch.randn(128, 2, generator=generator, dtype=torch.float64)
 eps = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
@@ -425,11 +396,6 @@ for first in range(4):
     naive += gradient(METHODS["pu_non_negative"](*own, beta=beta).step) / 4
 exact, wrong = ((g - whole).norm().item() / whole.norm().item() for g in (in_pieces, naive))
 print(f"four pieces: by (3) {exact:.1e} off the whole batch's gradient, each by its own risk {wrong:.2f}")  # fmt: skip
-piece_claims = [
-    claim("four pieces by (3) give the whole batch's gradient, float64", exact, at_most=1e-9),
-    claim("four pieces with a risk each do not", wrong, at_least=0.1),
-]
-claims += piece_claims
 
 # %% [markdown]
 # On the command line (`accelerate launch --cpu --num_processes 2` starts one process and does not say so; `torchrun` starts two):
@@ -446,15 +412,14 @@ claims += piece_claims
 
 # %%
 short = {"steps": 75, "checkpoint_every": 20, "device": "cpu"}
-short = experiment("ci", method="pu_non_negative", **short).training
-sets = TrainingImages(split.x_unlabeled, split.x_sensitive)
+short = pu.experiment("ci", method="pu_non_negative", **short).training
+sets = pu.training.TrainingImages(split.x_unlabeled, split.x_sensitive)
 
 
 def fresh():
     torch.manual_seed(0)
-    from pudm_lib.diffusion.networks import make_unet
 
-    return make_unet("tiny", resolution=8, channels=1)
+    return pu.diffusion.make_unet("tiny", resolution=8, channels=1)
 
 
 def stop_at_fifty(step, _):
@@ -466,17 +431,15 @@ with tempfile.TemporaryDirectory() as folder:
     checkpoint = Path(folder) / "checkpoint.safetensors"
     resumed, uninterrupted = fresh(), fresh()
     try:
-        train(resumed, sets, short, seed=0, checkpoint=checkpoint, report=stop_at_fifty)
+        pu.train(resumed, sets, short, seed=0, checkpoint=checkpoint, report=stop_at_fifty)
     except KeyboardInterrupt as reason:
         print(reason, "- there is", sorted(p.name for p in Path(folder).iterdir()))
     resumed = fresh()  # a new process would begin like this
-    train(resumed, sets, short, seed=0, checkpoint=checkpoint, report=lambda *_: None)
-train(uninterrupted, sets, short, seed=0, report=lambda *_: None)
+    pu.train(resumed, sets, short, seed=0, checkpoint=checkpoint, report=lambda *_: None)
+pu.train(uninterrupted, sets, short, seed=0, report=lambda *_: None)
 pairs = zip(resumed.state_dict().values(), uninterrupted.state_dict().values(), strict=True)
 different = sum(int((a != b).sum()) for a, b in pairs)
 print(f"{different} numbers differ from the uninterrupted training's")
-resume_claims = [claim("a resumed training ends with the same bits: numbers that differ", different, at_most=0)]  # fmt: skip
-claims += resume_claims
 
 # %% [markdown]
 # SIGTERM, by which a cluster asks a job to end, loses no step: the one at hand is finished and kept. `kill -9` loses at most `checkpoint_every` of them, and so does a machine that goes away; another one that finds the checkpoint goes on. A full disk ends a run in one line and leaves the last checkpoint whole. The test suite does each of these, and `python tests/faults.py` kills twenty runs at random moments and compares the weights.
@@ -485,28 +448,24 @@ claims += resume_claims
 #
 # Now the experiment of chapter 05 on MNIST's real handwriting: 25,000 even digits with 2,500 odd ones hidden among them, 2,500 odd ones labelled, as in the paper's Table 1; then the other half, odd ones normal and even ones hidden. What is *not* the paper's is the budget. These models were trained on one CPU core each, at 16×16, with a network a hundred times smaller; the figure's record names the device. They take minutes each, so this chapter reads their numbers from the committed figures; with the data at hand `studies="measured"` trains them here, and `preset="gpu"` or `"paper"` asks for the larger ones.
 
-
 # %%
-from pudm_lib.book.committed import study_of_set
-from pudm_lib.book.style import image_sheet
-from pudm_lib.data.pixels import from_png, to_png
-from pudm_lib.studies.rates_over_beta import running_mean
-
 SHOWN, STRETCHES = 60, 40
 
 
 def measure(half):
     """Train, or find, all models of a half; what the figures below need of them."""
-    asked = [experiment(preset, **settings[half], method=m, seed=s) for m in methods for s in seeds]
-    results = run_many(asked)
+    asked = [
+        pu.experiment(preset, **settings[half], method=m, seed=s) for m in methods for s in seeds
+    ]
+    results = pu.run_many(asked)
     rows = {m: results[i * len(seeds) : (i + 1) * len(seeds)] for i, m in enumerate(methods)}
-    sheets[half] = to_png(torch.stack([rows[m][0].samples[:SHOWN] for m in methods]))
+    sheets[half] = pu.data.to_png(torch.stack([rows[m][0].samples[:SHOWN] for m in methods]))
     curve = max(1, len(results[0].history["loss"]) // STRETCHES)
     return {
         "numbers": {m: [r.numbers for r in rs] for m, rs in rows.items()},
         "sensitive": {m: rs[0].sensitive[:SHOWN].tolist() for m, rs in rows.items()},
         "curves": {
-            m: {name: running_mean(rs[0].history[name].numpy(), curve)[::curve] for name in ("ell_unlabeled", "ell_sensitive", "negative")}
+            m: {name: pu.studies.running_mean(rs[0].history[name].numpy(), curve)[::curve] for name in ("ell_unlabeled", "ell_sensitive", "negative")}
             for m, rs in rows.items()
         },
         "stretch": curve,
@@ -517,7 +476,7 @@ def measure(half):
 names = {half: f"07_{stem}_{half.replace(',', '-')}" for half in halves}
 tables, records, sheets = {}, {}, {}
 for half, name in names.items():
-    tables[half], records[half] = study_of_set(
+    tables[half], records[half] = pu.book.study_of_set(
         dataset,
         name,
         functools.partial(measure, half),
@@ -548,9 +507,9 @@ kinds = ("pixels", "classifier")
 for half in halves:
     print(f"{half + ' normal':28s}{'mean rate':>10s}  {'95 % over seeds':17s}{'corrected':>10s}{'pixels':>9s}{'classifier':>12s}{'minutes':>9s}")  # fmt: skip
     for m in methods:
-        mean, (low, high) = student_interval(column(half, m, "non_sensitive_rate"))
+        mean, (low, high) = pu.measures.student_interval(column(half, m, "non_sensitive_rate"))
         print(
-            f"{METHOD_LABELS[m]:28s}{mean:10.3f}  [{low:.3f}, {high:.3f}]  {column(half, m, 'corrected_rate').mean():9.3f}"
+            f"{pu.METHOD_LABELS[m]:28s}{mean:10.3f}  [{low:.3f}, {high:.3f}]  {column(half, m, 'corrected_rate').mean():9.3f}"
             f"{column(half, m, 'frechet_pixels').mean():9.2f}{column(half, m, 'frechet_classifier').mean():12.2f}"
             f"{column(half, m, 'train_seconds').mean() / 60:9.1f}"
         )
@@ -568,40 +527,40 @@ def claims_of(half):
     apart = pools[method][1][0] - pools["unsupervised"][1][1]
     distance = over_unsupervised(half, method, "frechet_pixels")
     found = [
-        claim(f"{name}: PU lifts the mean rate by at least 5 points", gain, at_least=0.05, interval=interval),
-        claim(f"{name}: the pooled intervals of PU and unsupervised are disjoint", apart, at_least=0),
-        claim(f"{name}: PU's Fréchet distance (pixels) is at most 1.5 times the unsupervised one", distance, at_most=1.5),
+        PAGE.claim(f"{name}: PU lifts the mean rate by at least 5 points", gain, at_least=0.05, interval=interval),
+        PAGE.claim(f"{name}: the pooled intervals of PU and unsupervised are disjoint", apart, at_least=0),
+        PAGE.claim(f"{name}: PU's Fréchet distance (pixels) is at most 1.5 times the unsupervised one", distance, at_most=1.5),
     ]  # fmt: skip
     if "supervised_code" in methods:
         difference, _, near = paired_t_test(rates["supervised_code"], rates["unsupervised"])
         text = (
             f"{name}: supervised (released code) differs from unsupervised by at most 0.03 in rate"
         )
-        found.append(claim(text, difference, at_least=-0.03, at_most=0.03, interval=near, source="paper"))  # fmt: skip
+        found.append(PAGE.claim(text, difference, at_least=-0.03, at_most=0.03, interval=near, source="paper"))  # fmt: skip
     return found
 
 
 # Bounds were named for these settings, before their seeds were run.
 these = (preset, dataset, method, beta, seeds, steps)
 usual = these == ("laptop", "mnist", "pu_non_negative", 0.1, [0, 1, 2], 0)
-run_claims = {half: claims_of(half) if usual and half in ("even", "odd") else [] for half in halves}
-claims += [c for half in halves for c in run_claims[half]]
 
 
 # %%
 def draw_half(half):
     """Rates, and rates against distances."""
-    figure, axes = new_figure(1, 3, figsize=(9.8, 3.2), width_ratios=[1.5, 1, 1])
+    figure, axes = pu.style.new_figure(1, 3, figsize=(9.8, 3.2), width_ratios=[1.5, 1, 1])
     rates = {m: column(half, m, "non_sensitive_rate") for m in methods}
     for row, m in enumerate(methods):
         rate, interval = pooled_rate(tables[half]["numbers"][m])
-        look = {"color": METHOD_COLOURS[m], "markersize": 7}
-        axes[0].errorbar(rate, row, xerr=error_bars([rate], [interval]), fmt="D", capsize=4, **look)
+        look = {"color": pu.METHOD_COLOURS[m], "markersize": 7}
+        axes[0].errorbar(
+            rate, row, xerr=pu.style.error_bars([rate], [interval]), fmt="D", capsize=4, **look
+        )
         axes[0].plot(rates[m], row + np.linspace(-0.22, 0.22, len(seeds)), "o", alpha=0.45, color=look["color"])  # fmt: skip
-    data = experiment(preset, **settings[half]).data
+    data = pu.experiment(preset, **settings[half]).data
     hidden, shown = data.num_unlabeled_sensitive, data.num_unlabeled_normal
-    axes[0].axvline(shown / (shown + hidden), color=plotting.SENSITIVE, linestyle="--", label="normal share of U")  # fmt: skip
-    axes[0].set_yticks(range(len(methods)), [METHOD_LABELS[m] for m in methods])
+    axes[0].axvline(shown / (shown + hidden), color=pu.SENSITIVE, linestyle="--", label="normal share of U")  # fmt: skip
+    axes[0].set_yticks(range(len(methods)), [pu.METHOD_LABELS[m] for m in methods])
     axes[0].set(xlabel="share of samples called normal", ylim=(len(methods) - 0.4, -0.6))
     gain = rates[method].mean() - rates["unsupervised"].mean()
     axes[0].set_title(f"{half} normal: PU {100 * gain:.1f} points higher")
@@ -609,8 +568,10 @@ def draw_half(half):
     for axis, kind in zip(axes[1:], kinds, strict=True):
         for m in methods:
             distances = column(half, m, f"frechet_{kind}")
-            axis.plot(distances, rates[m], "o", color=METHOD_COLOURS[m], alpha=0.45)
-            axis.plot(distances.mean(), rates[m].mean(), "D", color=METHOD_COLOURS[m], markersize=8)
+            axis.plot(distances, rates[m], "o", color=pu.METHOD_COLOURS[m], alpha=0.45)
+            axis.plot(
+                distances.mean(), rates[m].mean(), "D", color=pu.METHOD_COLOURS[m], markersize=8
+            )
         axis.axvline(column(half, method, f"frechet_{kind}_floor").mean(), color="0.5", linestyle=":")  # fmt: skip
         axis.set(xlabel=f"Fréchet distance, {kind}", ylabel="share called normal", xlim=(0, None))
         axis.set_title(f"PU: {over_unsupervised(half, method, f'frechet_{kind}'):.2f} of unsupervised")  # fmt: skip
@@ -620,11 +581,11 @@ def draw_half(half):
 # %%
 for half, name in names.items():
     distances = [over_unsupervised(half, method, f"frechet_{kind}") for kind in kinds]
-    show_figure(
+    PAGE.show_figure(
         draw_half(half),
         name,
         alt=f"Left: dot plot of the share of normal samples on {stem}, {half} ones normal: "
-        + "; ".join(f"{METHOD_LABELS[m]} {pooled_rate(tables[half]['numbers'][m])[0]:.3f}" for m in methods)
+        + "; ".join(f"{pu.METHOD_LABELS[m]} {pooled_rate(tables[half]['numbers'][m])[0]:.3f}" for m in methods)
         + ". Middle and right: the same against the Fréchet distance on pixels and on classifier features; PU's is "
         f"{distances[0]:.2f} and {distances[1]:.2f} times the unsupervised one.",
         **chapter,
@@ -650,24 +611,26 @@ for half, name in names.items():
 
 # %%
 def draw_samples(half):
-    sheet = sheets[half] if half in sheets else (committed_folder(preset) / f"{names[half]}_sheet.png").read_bytes()  # fmt: skip
-    write_atomically(figures_root() / preset / f"{names[half]}_sheet.png", sheet)
-    samples = from_png(sheet, len(methods), SHOWN)  # (methods, SHOWN, C, H, W)
-    figure, axes = new_figure(len(methods), 1, figsize=(9, 1.0 * len(methods)))
+    sheet = sheets[half] if half in sheets else (pu.book.committed_folder(preset) / f"{names[half]}_sheet.png").read_bytes()  # fmt: skip
+    pu.machine.write_atomically(
+        pu.machine.figures_root() / preset / f"{names[half]}_sheet.png", sheet
+    )
+    samples = pu.data.from_png(sheet, len(methods), SHOWN)  # (methods, SHOWN, C, H, W)
+    figure, axes = pu.style.new_figure(len(methods), 1, figsize=(9, 1.0 * len(methods)))
     for axis, m, images in zip(axes, methods, samples, strict=True):
-        image_sheet(axis, images, columns=30, marked=tables[half]["sensitive"][m])
-        words = f"{METHOD_LABELS[m]}: {framed[half][m]} of {SHOWN} sensitive"
+        pu.style.image_sheet(axis, images, columns=30, marked=tables[half]["sensitive"][m])
+        words = f"{pu.METHOD_LABELS[m]}: {framed[half][m]} of {SHOWN} sensitive"
         axis.set_title(f"{half} normal. {words}", fontsize=9)
     return figure
 
 
 framed = {h: {m: sum(tables[h]["sensitive"][m]) for m in methods} for h in halves}
 for half, name in names.items():
-    show_figure(
+    PAGE.show_figure(
         draw_samples(half),
         f"{name}_samples",
         alt=f"Strips of {SHOWN} samples of {stem}, {half} ones normal, one strip for each method, sensitive ones framed: "
-        + ", ".join(f"{METHOD_LABELS[m]} {count}" for m, count in framed[half].items())
+        + ", ".join(f"{pu.METHOD_LABELS[m]} {count}" for m, count in framed[half].items())
         + ".",
         **chapter,
         parameters=recorded[half],
@@ -684,14 +647,16 @@ for half, name in names.items():
 
 # %%
 def draw_curves(half):
-    figure, axes = new_figure(1, 2, figsize=(9, 3.2))
+    figure, axes = pu.style.new_figure(1, 2, figsize=(9, 3.2))
     for m in methods:
         curves = tables[half]["curves"][m]
         at = tables[half]["stretch"] * (0.5 + np.arange(len(curves["ell_unlabeled"])))
-        axes[0].plot(at, curves["ell_unlabeled"], color=METHOD_COLOURS[m], label=METHOD_LABELS[m])
+        axes[0].plot(
+            at, curves["ell_unlabeled"], color=pu.METHOD_COLOURS[m], label=pu.METHOD_LABELS[m]
+        )
         ell_s = np.array(curves["ell_sensitive"], dtype=float)  # an unsupervised batch has no S
         if np.isfinite(ell_s).any():
-            axes[1].plot(at, ell_s, color=METHOD_COLOURS[m])
+            axes[1].plot(at, ell_s, color=pu.METHOD_COLOURS[m])
     axes[0].set(ylabel="error ℓ on U", yscale="log")
     axes[0].set_title(f"{half} normal. U: all learn it alike")
     axes[1].set(ylabel="error ℓ on S", yscale="log")
@@ -708,13 +673,13 @@ def last(half, m, name):
 
 
 for half, name in names.items():
-    show_figure(
+    PAGE.show_figure(
         draw_curves(half),
         f"{name}_curves",
         alt=f"Learning curves of the first seed, {half} ones normal, on logarithmic axes. Left: the error on U falls, for all methods nearly alike, to "
-        + ", ".join(f"{last(half, m, 'ell_unlabeled'):.1f} ({METHOD_LABELS[m]})" for m in methods)
+        + ", ".join(f"{last(half, m, 'ell_unlabeled'):.1f} ({pu.METHOD_LABELS[m]})" for m in methods)
         + ". Right: the error on S, for those that see it: "
-        + ", ".join(f"{last(half, m, 'ell_sensitive'):.1f} ({METHOD_LABELS[m]})" for m in methods if np.isfinite(last(half, m, "ell_sensitive")))
+        + ", ".join(f"{last(half, m, 'ell_sensitive'):.1f} ({pu.METHOD_LABELS[m]})" for m in methods if np.isfinite(last(half, m, "ell_sensitive")))
         + ".",
         **chapter,
         parameters=recorded[half],
@@ -788,7 +753,7 @@ for half in halves:
 # ## The check
 
 # %%
-assert_claims(claims, preset)
+page.verdict()
 print(f"{len(claims)} claims, of which {sum(c['holds'] for c in claims)} hold")
 
 # %% [markdown]
@@ -804,17 +769,15 @@ print(f"{len(claims)} claims, of which {sum(c['holds'] for c in claims)} hold")
 # The third on purpose: a checkpoint of one network given to another.
 
 # %%
-from pudm_lib.machine.store import CheckpointError
-
 with tempfile.TemporaryDirectory() as folder:
     checkpoint = Path(folder) / "checkpoint.safetensors"
     try:
-        train(fresh(), sets, short, seed=0, checkpoint=checkpoint, report=stop_at_fifty)
+        pu.train(fresh(), sets, short, seed=0, checkpoint=checkpoint, report=stop_at_fifty)
     except KeyboardInterrupt:
         pass
     try:
-        train(MLPDenoiser(64), sets, short, seed=0, checkpoint=checkpoint)
-    except CheckpointError as error:
+        pu.train(MLPDenoiser(64), sets, short, seed=0, checkpoint=checkpoint)
+    except pu.machine.CheckpointError as error:
         print(str(error).replace(folder, "..."))
 
 # %% [markdown]
@@ -859,7 +822,7 @@ with tempfile.TemporaryDirectory() as folder:
 # ```python
 # differ = []
 # for k in range(50):
-#     ell = one_batch(random_generator(5, k))
+#     ell = one_batch(pu.random_generator(5, k))
 #     _, whole_weights = risk_and_weights(ell, (117, 11, 0), method="pu_absolute", beta=beta, gamma=0.0)
 #     pooled_weights = torch.zeros_like(ell)
 #     for first in range(8):
@@ -885,7 +848,7 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # ```python
 # drawn_quickly = {"sampler": "ddim", "num_inference_steps": 50, "num_samples": 7715}
-# b = budget(experiment("paper", dataset="celeba", normal="male", **drawn_quickly))
+# b = budget(pu.experiment("paper", dataset="celeba", normal="male", **drawn_quickly))
 # print(f"{b.sampling_flops / b.training_flops:.1f} times the training")
 # ```
 #

@@ -25,37 +25,8 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from pudm_lib.book import page as figures
-from pudm_lib.book import style as plotting
-from pudm_lib.data import pixels
-from pudm_lib.data.pixels import to_model_range
-from pudm_lib.data.splits import make_split
-from pudm_lib.diffusion import mixtures as toys
-from pudm_lib.diffusion import process as diffusion
-from pudm_lib.diffusion import sampling
-from pudm_lib.diffusion.networks import make_unet
-from pudm_lib.experiments.many import run_many
-from pudm_lib.experiments.one import draw, load_model
-from pudm_lib.experiments.settings import experiment
-from pudm_lib.machine.devices import cpu_threads
-from pudm_lib.measures import intervals
-from pudm_lib.measures import numbers as metrics
-from pudm_lib.measures.judge import load_judge
-from pudm_lib.prior.two_sample import energy_test
-from pudm_lib.steering import baselines, safe_denoiser
-from pudm_lib.steering.references import (
-    ReferenceDenoiser,
-    kernel_posterior,
-    principal_projection,
-    random_projection,
-    reference_level,
-)
-from pudm_lib.steering.safe_denoiser import SafeDenoiser, by_time
-from pudm_lib.steering.weights import ConstantWeight, KernelWeight, PosteriorOdds
-from pudm_lib.studies import steered_sets as steering_study
-from pudm_lib.widgets.controls import Control, explore
-
-plotting.use_book_style()
+import pudm_lib as pu
+from pudm_lib.steering import KernelWeight, PosteriorOdds, ReferenceDenoiser, SafeDenoiser, by_time
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -77,13 +48,14 @@ repetitions = 5  # of the toys' tests and estimates, with fresh points
 studies = "committed"  # MNIST and CIFAR-10: committed (loaded) or measured (long)
 
 # %%
+page = pu.Page("08_steer_without_training", globals())
 quick = preset == "ci"
 if quick:
     sweep_samples, num_points, repetitions, asked_samples = 24, 50, 1, 20
 settings = {"dataset": dataset, "normal": normal}
 settings |= {"num_samples": num_samples} if num_samples else {}
-plain_runs = [experiment(preset, **settings, method="unsupervised", seed=s) for s in seeds]
-pu_runs = [experiment(preset, **settings, method="pu_non_negative", seed=s) for s in seeds]
+plain_runs = [pu.experiment(preset, **settings, method="unsupervised", seed=s) for s in seeds]
+pu_runs = [pu.experiment(preset, **settings, method="pu_non_negative", seed=s) for s in seeds]
 first = plain_runs[0]
 window = (window_first, window_last)
 parameters = settings | {"seeds": seeds, "assumed_share": assumed_share, "width": width}
@@ -96,7 +68,6 @@ asserted = chosen == (0.4, 1.0, 4.0, (0, 480), "even", 0) and dataset == "digits
 asserted &= (preset, seeds, sweep_samples) == ("laptop", [0, 1, 2], 400)
 asked_asserted = asserted and (condition, guidance_scale, asked_samples) == ("", 1.5, 500)
 toys_asserted = (num_points, repetitions, cap) == (1000, 5, 4.0)
-claims = []  # every claim of the chapter; checked in one cell near the end
 print(f"{preset}: {parameters}; digit claims {'asserted' if asserted else 'not asserted'}")
 
 # %% [markdown]
@@ -134,26 +105,26 @@ print(f"{preset}: {parameters}; digit claims {'asserted' if asserted else 'not a
 # **Predict.** Where on the line is the correction largest: where unsafe points are likely, or where they are possible?
 
 # %%
-alphas_cumprod = diffusion.alphas_cumprod_of(diffusion.linear_betas())
+alphas_cumprod = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas())
 beta = 0.3  # share of unsafe points in the toy worlds
 line = (
-    toys.GaussianMixture([2, 1], [[-1.0], [0.4]], [0.05, 0.02]),
-    toys.GaussianMixture([1, 1], [[1.2], [0.1]], [0.03, 0.04]),
+    pu.mixtures.GaussianMixture([2, 1], [[-1.0], [0.4]], [0.05, 0.02]),
+    pu.mixtures.GaussianMixture([1, 1], [[1.2], [0.1]], [0.03, 0.04]),
 )
 
 
 def exact_parts(p_safe, p_unsafe):
     """The data's law and the hook whose every part is known."""
-    p_data = toys.pu_mixture(p_safe, p_unsafe, beta)
-    odds = PosteriorOdds(beta, safe_denoiser.ExactPosterior(p_data, alphas_cumprod))
-    unsafe = safe_denoiser.ExactPosterior(p_unsafe, alphas_cumprod)
+    p_data = pu.mixtures.pu_mixture(p_safe, p_unsafe, beta)
+    odds = PosteriorOdds(beta, pu.steering.safe_denoiser.ExactPosterior(p_data, alphas_cumprod))
+    unsafe = pu.steering.safe_denoiser.ExactPosterior(p_unsafe, alphas_cumprod)
     return p_data, SafeDenoiser(unsafe, odds, cap=1e9, clip=None)
 
 
 def theorem_error(worlds, t):
     """The largest |hook - E_safe| over points whose odds are below a million."""
     p_data, hook = exact_parts(*worlds)
-    points = p_data.noised(alphas_cumprod[t]).sample(num_points, diffusion.random_generator(t))
+    points = p_data.noised(alphas_cumprod[t]).sample(num_points, pu.random_generator(t))
     log_odds = hook.log_weight(points, t, hook.unsafe(points, t))
     x_t = points[log_odds < np.log(1e6)]
     found = hook(p_data.posterior_mean(x_t, alphas_cumprod[t]), x_t, t)  # (2)
@@ -161,7 +132,7 @@ def theorem_error(worlds, t):
 
 
 times = (5, 50, 200, 500, 900)
-worst = max(theorem_error(worlds, t) for worlds in (line, toys.pu_toy()) for t in times)
+worst = max(theorem_error(worlds, t) for worlds in (line, pu.mixtures.pu_toy()) for t in times)
 print(f"largest error of (2) in float64, two worlds, five noise levels: {worst:.1e}")
 
 # %%
@@ -171,30 +142,23 @@ p_data, hook = exact_parts(*line)
 e_data = p_data.posterior_mean(grid, alphas_cumprod[t])
 unsafe = hook.unsafe(grid, t)
 odds = hook.log_weight(grid, t, unsafe).exp()
-theorem_claims = [
-    figures.claim("the theorem holds in float64, 1-D and 2-D, five noise levels", worst, at_most=1e-6)
-]  # fmt: skip
-claims += theorem_claims if toys_asserted else []
-figure, axes = plotting.new_figure(1, 2, figsize=(9, 3.4))
-axes[0].plot(grid, e_data, color=plotting.GREY, label="$E_{data}$")
-axes[0].plot(grid, unsafe.mean, color=plotting.SENSITIVE, label="$E_{unsafe}$")
-axes[0].plot(grid, line[0].posterior_mean(grid, alphas_cumprod[t]), color=plotting.NORMAL, label="$E_{safe}$")  # fmt: skip
-axes[0].plot(grid[::20], hook(e_data, grid, t)[::20], "o", color=plotting.NORMAL, label="by (2)")
-axes[0].set(xlabel="$x_t$", ylabel="prediction of x", title="The theorem lies on the truth")
-axes[0].legend()
-axes[1].plot(grid, odds, color=plotting.BLACK)
-axes[1].set(xlabel="$x_t$", ylabel="odds of unsafe, $\\beta^*$", yscale="log")
-axes[1].set_title("Its weight, the odds of unsafe")
 
 # %%
-figures.show_figure(
-    figure,
-    "08_theorem",
-    alt="Left: three curves against x_t, the means of all, of unsafe and of safe points; dots computed by the theorem lie on the curve of the safe ones. Right: the odds against x_t on a logarithmic axis; they change by orders of magnitude.",
-    numbers={"t": t, "largest_error": worst},
-    claims=theorem_claims if toys_asserted else (),
-    **chapter,
-)
+with page.figure("08_theorem", 1, 2, figsize=(9, 3.4)) as (fig, axes):
+    axes[0].plot(grid, e_data, color=pu.GREY, label="$E_{data}$")
+    axes[0].plot(grid, unsafe.mean, color=pu.SENSITIVE, label="$E_{unsafe}$")
+    axes[0].plot(grid, line[0].posterior_mean(grid, alphas_cumprod[t]), color=pu.NORMAL, label="$E_{safe}$")  # fmt: skip
+    axes[0].plot(grid[::20], hook(e_data, grid, t)[::20], "o", color=pu.NORMAL, label="by (2)")
+    axes[0].set(xlabel="$x_t$", ylabel="prediction of x", title="The theorem lies on the truth")
+    axes[0].legend()
+    axes[1].plot(grid, odds, color=pu.BLACK)
+    axes[1].set(xlabel="$x_t$", ylabel="odds of unsafe, $\\beta^*$", yscale="log")
+    axes[1].set_title("Its weight, the odds of unsafe")
+    fig.numbers(t=t, largest_error=worst)
+    fig.check("the theorem holds in float64, 1-D and 2-D, five noise levels", worst, at_most=1e-06)
+    fig.alt("""Left: three curves against x_t, the means of all, of unsafe and of safe points; dots
+        computed by the theorem lie on the curve of the safe ones. Right: the odds against
+        x_t on a logarithmic axis; they change by orders of magnitude.""")
 
 # %% [markdown]
 # *Caption. One noise level (t = 100) of a world on the line with a share of 0.3 unsafe points. Dots: the hook's output on the exact $E_{\text{data}}$.*
@@ -214,22 +178,22 @@ figures.show_figure(
 # **Predict.** Two unsafe blobs: one alone in the middle, one that overlaps a safe blob. What becomes of the safe blob?
 
 # %%
-worlds = toys.pu_toy()
+worlds = pu.mixtures.pu_toy()
 p_data, hook = exact_parts(*worlds)
-plan = sampling.SamplingSettings(
+plan = pu.SamplingSettings(
     num_inference_steps=50 if quick else 250, num_samples=num_points, sampling_batch=num_points
 )
-model, safe_model = (toys.ExactDenoiser(p, alphas_cumprod) for p in (p_data, worlds[0]))
+model, safe_model = (pu.mixtures.ExactDenoiser(p, alphas_cumprod) for p in (p_data, worlds[0]))
 
 
 def drawn_by(model, hook, seed):
-    return sampling.sample(model, plan, shape=(2,), seed=seed, clip=None, denoised_hook=hook)
+    return pu.sample(model, plan, shape=(2,), seed=seed, clip=None, denoised_hook=hook)
 
 
 def p_value(points, seed):
     """Of the energy test against fresh points of the safe law."""
-    truth = worlds[0].sample(num_points, diffusion.random_generator(seed, 1))
-    return energy_test(points, truth, diffusion.random_generator(seed, 2))[1]
+    truth = worlds[0].sample(num_points, pu.random_generator(seed, 1))
+    return pu.prior.energy_test(points, truth, pu.random_generator(seed, 2))[1]
 
 
 plain_points = [drawn_by(model, None, seed) for seed in range(repetitions)]
@@ -244,28 +208,36 @@ print(f"p-values: plain {np.round(p_plain, 3)}, steered {np.round(p_safe, 3)}")
 print(f"steered against the safe law's own sampler, same noise: {path_error:.1e} apart")
 
 # %%
-law_claims = [
-    figures.claim(f"energy test: smallest p of {repetitions}, exactly steered points against the safe law", min(p_safe), at_least=0.05 / repetitions),
-    figures.claim("the same test at the same size rejects the plain sampler: largest p", max(p_plain), at_most=0.05 / repetitions),
-    figures.claim("same noise: largest distance to the safe law's own sampler", path_error, at_most=1e-3),
-]  # fmt: skip
-claims += law_claims if toys_asserted else []
-truth = worlds[0].sample(num_points, diffusion.random_generator(0, 1))
+truth = worlds[0].sample(num_points, pu.random_generator(0, 1))
 clouds = {"the safe law": truth, "plain": plain_points[0], "exact Safe Denoiser": safe_points[0]}
 labels = ("", f"p at most {max(p_plain):.3f}", f"p at least {min(p_safe):.3f}")
-figure, axes = plotting.new_figure(1, 3, figsize=(9, 3.3), sharex=True, sharey=True)
-for axis, (name, points), label in zip(axes, clouds.items(), labels, strict=True):
-    axis.plot(*points.T, ".", ms=2, color=plotting.NORMAL)
-    axis.plot(*worlds[1].means.T, "x", color=plotting.SENSITIVE, ms=8, mew=2)
-    axis.set(aspect="equal", title=name, xlabel=label)
-figures.show_figure(
-    figure,
-    "08_exact_sampling",
-    alt="Three clouds of points: the safe law, five blobs on a ring; the plain sampler's, with a sixth blob in the middle and a denser top; the exactly steered sampler's, which looks like the first.",
-    numbers={"p_plain": p_plain, "p_safe": p_safe, "path_error": path_error},
-    claims=law_claims if toys_asserted else (),
-    **chapter,
-)
+
+# %%
+with page.figure("08_exact_sampling", 1, 3, figsize=(9, 3.3), sharex=True, sharey=True) as (
+    fig,
+    axes,
+):
+    for axis, (name, points), label in zip(axes, clouds.items(), labels, strict=True):
+        axis.plot(*points.T, ".", ms=2, color=pu.NORMAL)
+        axis.plot(*worlds[1].means.T, "x", color=pu.SENSITIVE, ms=8, mew=2)
+        axis.set(aspect="equal", title=name, xlabel=label)
+    fig.numbers(p_plain=p_plain, p_safe=p_safe, path_error=path_error)
+    fig.check(
+        f"energy test: smallest p of {repetitions}, exactly steered points against the safe law",
+        min(p_safe),
+        at_least=0.05 / repetitions,
+    )
+    fig.check(
+        "the same test at the same size rejects the plain sampler: largest p",
+        max(p_plain),
+        at_most=0.05 / repetitions,
+    )
+    fig.check(
+        "same noise: largest distance to the safe law's own sampler", path_error, at_most=0.001
+    )
+    fig.alt("""Three clouds of points: the safe law, five blobs on a ring; the plain sampler's,
+        with a sixth blob in the middle and a denser top; the exactly steered sampler's,
+        which looks like the first.""")
 
 # %% [markdown]
 # *Caption. Crosses: centres of the unsafe blobs. DDIM and exact denoisers. Below: the extreme p-value of the energy tests against the safe law.*
@@ -302,15 +274,15 @@ def padded(mixture, dims):
     count = len(mixture.means)
     means = torch.cat([mixture.means, torch.zeros(count, extra)], 1)
     variances = torch.cat([mixture.variances, torch.full((count, extra), 0.03)], 1)
-    return toys.GaussianMixture(mixture.weights, means, variances)
+    return pu.mixtures.GaussianMixture(mixture.weights, means, variances)
 
 
 def exact_at(t, dims):
     """Points x_t of safe origin, the hook's exact parts there, and E_data."""
-    p_safe, p_unsafe = (padded(p, dims) for p in toys.pu_toy())
+    p_safe, p_unsafe = (padded(p, dims) for p in pu.mixtures.pu_toy())
     p_data, hook = exact_parts(p_safe, p_unsafe)
     noised = p_safe.noised(alphas_cumprod[t])
-    x_t = noised.sample(num_points, diffusion.random_generator(t, dims))
+    x_t = noised.sample(num_points, pu.random_generator(t, dims))
     return x_t, p_unsafe, p_data, hook, p_data.posterior_mean(x_t, alphas_cumprod[t])
 
 
@@ -322,7 +294,7 @@ def missed_once(t, dims, count, repetition):
     away = e_data - exact.mean
     odds = hook.log_weight(x_t, t, exact).exp()[:, None]
     needed = odds * away
-    stream = diffusion.random_generator(t, dims, count, repetition)
+    stream = pu.random_generator(t, dims, count, repetition)
     found = ReferenceDenoiser(p_unsafe.sample(count, stream), clip=None)(x_t, t)
     unlabeled = ReferenceDenoiser(p_data.sample(4 * count, stream), clip=None)
     by_kernels = PosteriorOdds(beta, unlabeled)(x_t, t, found).exp().clamp(max=cap)[:, None]
@@ -357,37 +329,51 @@ sweeps = {
 }
 high = sweeps["dimension"][64]
 few, many = sweeps["references"][10], sweeps["references"][3000]
-estimate_claims = [
-    figures.claim("64 dimensions: the best eta times the mean kernel misses nearly everything", high["best mean kernel"], at_least=0.9),
-    figures.claim("64 dimensions: the odds by kernels miss less than half", high["odds by kernels (3)"], at_most=0.5),
-    figures.claim("odds by kernels: error with 3,000 references over that with 10", many["odds by kernels (3)"] / few["odds by kernels (3)"], at_most=0.25),
-    figures.claim("mean by references: error with 3,000 over that with 10", many["mean by references (5)"] / few["mean by references (5)"], at_most=0.25),
-]  # fmt: skip
-claims += estimate_claims if toys_asserted else []
 
 # %%
-figure, axes = plotting.new_figure(1, 3, figsize=(9.5, 3.9), sharey=True)
-looks = zip((plotting.ORANGE, plotting.BLUE, plotting.GREEN, plotting.GREY), "os^D", strict=True)
+looks = zip((pu.ORANGE, pu.BLUE, pu.GREEN, pu.GREY), "os^D", strict=True)
 looks = dict(zip(high, looks, strict=True))
 fixed = {"time step t": "2-D, 150 references", "dimension": "t = 300, 150 references", "references": "t = 300, 2-D"}  # fmt: skip
-for axis, (name, sweep) in zip(axes, sweeps.items(), strict=True):
-    for estimate, (colour, marker) in looks.items():
-        errors = [row[estimate] for row in sweep.values()]
-        axis.plot(list(sweep), errors, f"{marker}-", color=colour, label=estimate, ms=4)
-    axis.axhline(1, color="black", linestyle=":")
-    axis.set(xlabel=name, yscale="log", ylim=(3e-4, 6), title=fixed[name])
-    if name != "time step t":
-        axis.set_xscale("log", base=2 if name == "dimension" else 10)
-axes[0].set_ylabel("missed share of the correction")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-figures.show_figure(
-    figure,
-    "08_estimates",
-    alt=f"Missed share of the correction for four estimates. Against time: references are precise at high noise and fail at low noise; the constant does the same. Against dimension, at 64: mean kernel {high['best mean kernel']:.2f}, constant {high['best constant']:.2f}, mean by references {high['mean by references (5)']:.2f}, odds {high['odds by kernels (3)']:.2f}. Against the number of references: references and odds fall, the other two stay.",
-    numbers={name: {str(k): v for k, v in sweep.items()} for name, sweep in sweeps.items()},
-    claims=estimate_claims if toys_asserted else (),
-    **chapter,
-)
+
+# %%
+with page.figure("08_estimates", 1, 3, figsize=(9.5, 3.9), sharey=True) as (fig, axes):
+    for axis, (name, sweep) in zip(axes, sweeps.items(), strict=True):
+        for estimate, (colour, marker) in looks.items():
+            errors = [row[estimate] for row in sweep.values()]
+            axis.plot(list(sweep), errors, f"{marker}-", color=colour, label=estimate, ms=4)
+        axis.axhline(1, color="black", linestyle=":")
+        axis.set(xlabel=name, yscale="log", ylim=(3e-4, 6), title=fixed[name])
+        if name != "time step t":
+            axis.set_xscale("log", base=2 if name == "dimension" else 10)
+    axes[0].set_ylabel("missed share of the correction")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    fig.numbers(**{name: {str(k): v for k, v in sweep.items()} for name, sweep in sweeps.items()})
+    fig.check(
+        "64 dimensions: the best eta times the mean kernel misses nearly everything",
+        high["best mean kernel"],
+        at_least=0.9,
+    )
+    fig.check(
+        "64 dimensions: the odds by kernels miss less than half",
+        high["odds by kernels (3)"],
+        at_most=0.5,
+    )
+    fig.check(
+        "odds by kernels: error with 3,000 references over that with 10",
+        many["odds by kernels (3)"] / few["odds by kernels (3)"],
+        at_most=0.25,
+    )
+    fig.check(
+        "mean by references: error with 3,000 over that with 10",
+        many["mean by references (5)"] / few["mean by references (5)"],
+        at_most=0.25,
+    )
+    fig.alt(f"""Missed share of the correction for four estimates. Against time: references are
+        precise at high noise and fail at low noise; the constant does the same. Against
+        dimension, at 64: mean kernel {high["best mean kernel"]:.2f}, constant
+        {high["best constant"]:.2f}, mean by references
+        {high["mean by references (5)"]:.2f}, odds {high["odds by kernels (3)"]:.2f}.
+        Against the number of references: references and odds fall, the other two stay.""")
 
 # %% [markdown]
 # *Caption. Each estimate alone in an otherwise exact hook, root mean square over several draws of $S$ and $U$; $U$ has four times as many points as $S$. Dotted: no correction at all.*
@@ -412,20 +398,18 @@ figures.show_figure(
 # Strength, width, cap and window were chosen on seeds 100 to 102, which appear in no figure. Then seeds 0, 1 and 2 were measured once.
 
 # %%
-plain_results, pu_results = run_many(plain_runs), run_many(pu_runs)
-models = {run: load_model(run) for run in plain_runs + pu_runs}
-splits = {s: make_split(first.data, s) for s in seeds}
+plain_results, pu_results = pu.run_many(plain_runs), pu.run_many(pu_runs)
+models = {run: pu.load_model(run) for run in plain_runs + pu_runs}
+splits = {s: pu.make_split(first.data, s) for s in seeds}
 device = next(models[first].parameters()).device
 measured = chapter | {"device": device.type}  # goes into the figures of these models
-judge = load_judge(first.data, device=str(device))
-
-
+judge = pu.load_judge(first.data, device=str(device))
 # Of a split: S to stay away from (5), the odds from S and U (3), one inside the other (2).
 odds_hook = partial(
-    safe_denoiser.odds_hook, share=assumed_share, width=width, window=window, cap=cap
+    pu.steering.safe_denoiser.odds_hook, share=assumed_share, width=width, window=window, cap=cap
 )
 # Samples and their numbers for each (experiment, model, hook).
-steered = partial(steering_study.steered, splits=splits, judge=judge)
+steered = partial(pu.studies.steered_sets.steered, splits=splits, judge=judge)
 
 # %%
 hooks = {run: odds_hook(splits[run.seed]) for run in plain_runs + pu_runs}
@@ -450,7 +434,7 @@ ratios = {
 }  # fmt: skip
 print(f"{'':16s}{'mean rate':>10s}  {'95 % over seeds':17s}{'Fréchet ratio: pixels':>22s}{'classifier':>12s}")  # fmt: skip
 for m in methods:
-    mean, (low, high) = intervals.student_interval(rates[m])
+    mean, (low, high) = pu.intervals.student_interval(rates[m])
     print(f"{m:16s}{mean:10.3f}  [{low:.3f}, {high:.3f}]  {ratios['pixels'][m]:21.2f}{ratios['classifier'][m]:12.2f}")  # fmt: skip
 
 # %% [markdown]
@@ -461,44 +445,59 @@ for m in methods:
 # %%
 safe, trained = rates["Safe Denoiser"], rates["PU training"]
 better_alone = max(safe.mean(), trained.mean())
-digit_claims = [
-    figures.claim("Safe Denoiser, no training: mean rate", safe.mean(), at_least=0.97, interval=intervals.student_interval(safe)[1]),
-    figures.claim("its Fréchet distance (pixels) over the plain sampler's", ratios["pixels"]["Safe Denoiser"], at_most=1.05),
-    figures.claim("its Fréchet distance (classifier) over the plain sampler's", ratios["classifier"]["Safe Denoiser"], at_most=1.15),
-    figures.claim("both together: mean rate above that of the better one alone", rates["both"].mean() - better_alone, at_least=0),
-]  # fmt: skip
-colours = (plotting.GREY, plotting.BLUE, plotting.GREEN, plotting.BLACK)
-figure, axes = plotting.new_figure(1, 2, figsize=(9, 3.9), sharey=True)
-for axis, kind in zip(axes, kinds, strict=True):
-    for (m, colour), marker in zip(zip(methods, colours, strict=True), "Do^s", strict=True):
-        distances = column(m, f"frechet_{kind}")
-        x, (x_low, x_high) = intervals.student_interval(distances)
-        y, (y_low, y_high) = intervals.student_interval(rates[m])
-        bars = [plotting.error_bars([x], [(x_low, x_high)]), plotting.error_bars([y], [(y_low, y_high)])]  # fmt: skip
-        axis.plot(distances, rates[m], marker, color=colour, alpha=0.4, ms=5)
-        axis.errorbar(x, y, *bars[::-1], fmt=marker, color=colour, ms=9, capsize=3, label=m)
-    axis.set(xlabel=f"Fréchet distance, {kind}", xlim=(0, None))
-    axis.set_title(f"{kind}: Safe Denoiser at {ratios[kind]['Safe Denoiser']:.2f} of plain")
-axes[0].set(ylabel="share called normal", ylim=(None, 1.005))
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+colours = (pu.GREY, pu.BLUE, pu.GREEN, pu.BLACK)
 
 # %%
-figures.show_figure(
-    figure,
-    "08_tradeoff",
-    alt="Two scatter plots, rate of normal samples against Fréchet distance, on pixels and on classifier features, with intervals over seeds. "
-    + "; ".join(f"{m} rate {rates[m].mean():.3f}, {ratios['pixels'][m]:.2f} and {ratios['classifier'][m]:.2f} of the plain distance" for m in methods)
-    + ".",
-    numbers={
-        "rates": rates,
-        "ratios": ratios,
-        "distances": {k: {m: column(m, f"frechet_{k}") for m in methods} for k in kinds},
-        "judge_accuracy": judge.accuracy,
-    },
-    claims=digit_claims if asserted else (),
-    **measured,
-)  # fmt: skip
-claims += digit_claims if asserted else []
+with page.figure("08_tradeoff", 1, 2, figsize=(9, 3.9), sharey=True) as (fig, axes):
+    for axis, kind in zip(axes, kinds, strict=True):
+        for (m, colour), marker in zip(zip(methods, colours, strict=True), "Do^s", strict=True):
+            distances = column(m, f"frechet_{kind}")
+            x, (x_low, x_high) = pu.intervals.student_interval(distances)
+            y, (y_low, y_high) = pu.intervals.student_interval(rates[m])
+            bars = [pu.style.error_bars([x], [(x_low, x_high)]), pu.style.error_bars([y], [(y_low, y_high)])]  # fmt: skip
+            axis.plot(distances, rates[m], marker, color=colour, alpha=0.4, ms=5)
+            axis.errorbar(x, y, *bars[::-1], fmt=marker, color=colour, ms=9, capsize=3, label=m)
+        axis.set(xlabel=f"Fréchet distance, {kind}", xlim=(0, None))
+        axis.set_title(f"{kind}: Safe Denoiser at {ratios[kind]['Safe Denoiser']:.2f} of plain")
+    axes[0].set(ylabel="share called normal", ylim=(None, 1.005))
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    fig.numbers(
+        rates=rates,
+        ratios=ratios,
+        distances={k: {m: column(m, f"frechet_{k}") for m in methods} for k in kinds},
+        judge_accuracy=judge.accuracy,
+    )
+    fig.check(
+        "Safe Denoiser, no training: mean rate",
+        safe.mean(),
+        at_least=0.97,
+        interval=pu.intervals.student_interval(safe)[1],
+    )
+    fig.check(
+        "its Fréchet distance (pixels) over the plain sampler's",
+        ratios["pixels"]["Safe Denoiser"],
+        at_most=1.05,
+    )
+    fig.check(
+        "its Fréchet distance (classifier) over the plain sampler's",
+        ratios["classifier"]["Safe Denoiser"],
+        at_most=1.15,
+    )
+    fig.check(
+        "both together: mean rate above that of the better one alone",
+        rates["both"].mean() - better_alone,
+        at_least=0,
+    )
+    fig.alt(
+        "Two scatter plots, rate of normal samples against Fréchet distance, on pixels and on classifier features, with intervals over seeds. "
+        + "; ".join(
+            
+                f"{m} rate {rates[m].mean():.3f}, {ratios['pixels'][m]:.2f} and {ratios['classifier'][m]:.2f} of the plain distance"
+                for m in methods
+            
+        )
+        + "."
+    )
 
 # %% [markdown]
 # *Caption. Small marks: seeds. Large marks: means with 95 % intervals over seeds (Student). Up and left is better.*
@@ -519,28 +518,27 @@ claims += digit_claims if asserted else []
 
 # %%
 trace = by_time(hooks[first].trace)
-figure, axes = plotting.new_figure(1, 3, figsize=(9.3, 3.1))
-axes[0].plot(trace["t"], trace["effective"], "o-", color=plotting.BLUE, ms=3)
-axes[0].set(ylabel="effective references", ylim=(0, None), title="Fewer references have a say")
-axes[1].plot(trace["t"], trace["weight"], "o-", color=plotting.GREEN, ms=3)
-axes[1].set(ylabel="mean weight", title="The push fades as images clear up")
 looks = {"capped": "D-", "certain": "s--", "underflow": "^:"}
-for (name, style), colour in zip(looks.items(), (plotting.ORANGE, plotting.SENSITIVE, plotting.BLACK), strict=True):  # fmt: skip
-    axes[2].plot(trace["t"], trace[name], style, color=colour, label=name, ms=3)
-axes[2].set(
-    ylabel="share of images", title=f"Certain: at most {max(trace['certain'], default=0):.1%}"
-)
-axes[2].legend()
-for axis in axes:
-    axis.set_xlabel("time step t")
-    axis.invert_xaxis()
-figures.show_figure(
-    figure,
-    "08_trace",
-    alt=f"Three curves over time steps, sampling from left to right. The effective number of references falls from {max(trace['effective'], default=0):.0f} towards {min(trace['effective'], default=0):.1f}; the mean weight falls from {max(trace['weight'], default=0):.2f}; pi is estimated as certain for at most {max(trace['certain'], default=0):.1%} of the images at a step and clipped there.",
-    numbers=trace,
-    **measured,
-)
+with page.figure("08_trace", 1, 3, figsize=(9.3, 3.1)) as (fig, axes):
+    axes[0].plot(trace["t"], trace["effective"], "o-", color=pu.BLUE, ms=3)
+    axes[0].set(ylabel="effective references", ylim=(0, None), title="Fewer references have a say")
+    axes[1].plot(trace["t"], trace["weight"], "o-", color=pu.GREEN, ms=3)
+    axes[1].set(ylabel="mean weight", title="The push fades as images clear up")
+    for (name, style), colour in zip(looks.items(), (pu.ORANGE, pu.SENSITIVE, pu.BLACK), strict=True):  # fmt: skip
+        axes[2].plot(trace["t"], trace[name], style, color=colour, label=name, ms=3)
+    axes[2].set(
+        ylabel="share of images", title=f"Certain: at most {max(trace['certain'], default=0):.1%}"
+    )
+    axes[2].legend()
+    for axis in axes:
+        axis.set_xlabel("time step t")
+        axis.invert_xaxis()
+    fig.numbers(**trace)
+    fig.alt(f"""Three curves over time steps, sampling from left to right. The effective number of
+        references falls from {max(trace["effective"], default=0):.0f} towards
+        {min(trace["effective"], default=0):.1f}; the mean weight falls from
+        {max(trace["weight"], default=0):.2f}; pi is estimated as certain for at most
+        {max(trace["certain"], default=0):.1%} of the images at a step and clipped there.""")
 
 # %% [markdown]
 # *Caption. Means over the samples of the first seed, inside the window; sampling runs from left to right. "Underflow": a weight above zero too small to change the image.*
@@ -564,22 +562,20 @@ for title, members in groups.items():
     mean = moved[members].mean().item() if members.any() else float("nan")
     print(f"{title:30s}{int(members.sum()):5d} images, mean change of a pixel {mean:.1%}")
 shown = {title: g.nonzero()[:16, 0] for title, g in groups.items() if g.any()}
-figure, axes = plotting.new_figure(len(shown), 1, figsize=(8.5, 1.75 * len(shown)))
-for axis, (title, index) in zip(axes, shown.items(), strict=True):
-    pair = torch.cat([before[index], after[index]])
-    marks = torch.cat([was_sensitive[index], is_sensitive[index]])
-    plotting.image_sheet(axis, pair, columns=len(index), marked=marks)
-    axis.set_xlim(right=16 * (pair.shape[-1] + 2))
-    axis.set_anchor("W")
-    axis.set_title(f"{title}: plain above, steered below, same noise")
 cured = (groups["sensitive before, normal now"].sum() / was_sensitive.sum().clamp(min=1)).item()
-figures.show_figure(
-    figure,
-    "08_same_noise",
-    alt=f"Pairs of samples from the same noise, plain above and steered below, in groups by what the judge says. {cured:.0%} of the sensitive ones became normal digits.",
-    numbers={title: int(g.sum()) for title, g in groups.items()} | {"cured": cured},
-    **measured,
-)
+
+# %%
+with page.figure("08_same_noise", len(shown), 1, figsize=(8.5, 1.75 * len(shown))) as (fig, axes):
+    for axis, (title, index) in zip(axes, shown.items(), strict=True):
+        pair = torch.cat([before[index], after[index]])
+        marks = torch.cat([was_sensitive[index], is_sensitive[index]])
+        pu.style.image_sheet(axis, pair, columns=len(index), marked=marks)
+        axis.set_xlim(right=16 * (pair.shape[-1] + 2))
+        axis.set_anchor("W")
+        axis.set_title(f"{title}: plain above, steered below, same noise")
+    fig.numbers(**{title: int(g.sum()) for title, g in groups.items()} | {"cured": cured})
+    fig.alt(f"""Pairs of samples from the same noise, plain above and steered below, in groups by
+        what the judge says. {cured:.0%} of the sensitive ones became normal digits.""")
 
 # %% [markdown]
 # *Caption. Columns are pairs from the same noise; frames by the judge. The first 16 of each group, none chosen.*
@@ -603,25 +599,31 @@ figures.show_figure(
 # **Predict.** The random direction is as long as the real one. What will it do to the rate?
 
 # %%
-split, sweep_run = splits[seeds[0]], experiment(
+split, sweep_run = splits[seeds[0]], pu.experiment(
     preset, **settings | {"num_samples": sweep_samples}, method="unsupervised", seed=seeds[0]
 )  # fmt: skip
-x_sensitive, x_unlabeled = to_model_range(split.x_sensitive), to_model_range(split.x_unlabeled)
+x_sensitive, x_unlabeled = (
+    pu.to_model_range(split.x_sensitive),
+    pu.to_model_range(split.x_unlabeled),
+)
 unsafe = ReferenceDenoiser(x_sensitive, width=width)
-level, root = reference_level(x_sensitive, 0.5, width=width), x_sensitive[0].numel() ** 0.5
+level, root = (
+    pu.steering.reference_level(x_sensitive, 0.5, width=width),
+    x_sensitive[0].numel() ** 0.5,
+)
 apart = torch.cdist(x_unlabeled.flatten(1), x_sensitive.flatten(1)).amin(1)
-classifier = baselines.train_pu_classifier(
+classifier = pu.steering.baselines.train_pu_classifier(
     x_unlabeled, x_sensitive, beta=0.1, steps=20 if quick else 600, seed=seeds[0]
 ).to(device)
 early = (780, 999)
 ways = {
     "posterior odds": {s: odds_hook(split, share=s) for s in (0.1, 0.2, 0.4, 0.6, 0.8)},
-    "constant": {s: SafeDenoiser(unsafe, ConstantWeight(s), window=window, cap=cap) for s in (0.03, 0.1, 0.3)},
+    "constant": {s: SafeDenoiser(unsafe, pu.steering.ConstantWeight(s), window=window, cap=cap) for s in (0.03, 0.1, 0.3)},
     "mean kernel": {s: SafeDenoiser(unsafe, KernelWeight(s, root, level), window=window, cap=cap) for s in (0.1, 0.3, 1.0)},
-    "SPELL": {q: baselines.SparseRepellency(x_sensitive, apart.quantile(q).item(), window=window) for q in (0.1, 0.3, 0.5)},
-    "released code": {s: baselines.ReleasedCode(x_sensitive, scale=s, window=early) for s in (0.33, 1.0)},
-    "classifier": {s: baselines.ClassifierGuidance(classifier, s, window=window) for s in (1.0, 3.0, 10.0)},
-    "random direction": {assumed_share: baselines.RandomDirection(odds_hook(split))},
+    "SPELL": {q: pu.steering.baselines.SparseRepellency(x_sensitive, apart.quantile(q).item(), window=window) for q in (0.1, 0.3, 0.5)},
+    "released code": {s: pu.steering.baselines.ReleasedCode(x_sensitive, scale=s, window=early) for s in (0.33, 1.0)},
+    "classifier": {s: pu.steering.baselines.ClassifierGuidance(classifier, s, window=window) for s in (1.0, 3.0, 10.0)},
+    "random direction": {assumed_share: pu.steering.baselines.RandomDirection(odds_hook(split))},
 }  # fmt: skip
 if quick:
     ways = {way: dict([list(hooks.items())[-1]]) for way, hooks in ways.items()}
@@ -646,31 +648,35 @@ for (way, s), numbers in swept.items():
 rate_of = {key: numbers["non_sensitive_rate"] for key, numbers in swept.items()}
 by_direction = rate_of.get(("posterior odds", assumed_share), np.nan)
 by_direction -= rate_of["random direction", assumed_share]
-sweep_claims = [
-    figures.claim("posterior odds against a random direction of the same length: difference in rate", by_direction, at_least=0.05)
-]  # fmt: skip
-colours = (plotting.BLUE, plotting.GREY, plotting.ORANGE, plotting.GREEN, plotting.PURPLE, plotting.SKY, plotting.VERMILLION)  # fmt: skip
-figure, axes = plotting.new_figure(1, 2, figsize=(9.3, 4.4), sharey=True)
-for axis, kind in zip(axes, kinds, strict=True):
-    for (way, hooks_of), colour, marker in zip(ways.items(), colours, "osD^vPX", strict=True):
-        x = [swept[way, s][f"frechet_{kind}"] / plain[f"frechet_{kind}"] for s in hooks_of]
-        y = [rate_of[way, s] for s in hooks_of]
-        axis.plot(x, y, f"{marker}-", color=colour, label=way, ms=5)
-    axis.plot(1, plain["non_sensitive_rate"], "*", color="black", ms=13, label="plain sampler")
-    axis.set(xlabel=f"Fréchet distance over plain, {kind}", xlim=(0, None))
-axes[0].set(ylabel="share called normal", title="Rate against distance as strength grows")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-figures.show_figure(
-    figure,
-    "08_strength",
-    alt="Two plots of the rate of normal samples against the Fréchet distance over the plain sampler's, a line for each method as its strength grows. Highest rates: "
-    + "; ".join(f"{way} {max(rate_of[way, s] for s in hooks_of):.3f}" for way, hooks_of in ways.items())
-    + f"; plain {plain['non_sensitive_rate']:.3f}.",
-    numbers={"plain": plain} | {f"{way} {s}": numbers for (way, s), numbers in swept.items()},
-    claims=sweep_claims if asserted else (),
-    **measured,
-)  # fmt: skip
-claims += sweep_claims if asserted else []
+colours = (pu.BLUE, pu.GREY, pu.ORANGE, pu.GREEN, pu.PURPLE, pu.SKY, pu.VERMILLION)  # fmt: skip
+
+# %%
+with page.figure("08_strength", 1, 2, figsize=(9.3, 4.4), sharey=True) as (fig, axes):
+    for axis, kind in zip(axes, kinds, strict=True):
+        for (way, hooks_of), colour, marker in zip(ways.items(), colours, "osD^vPX", strict=True):
+            x = [swept[way, s][f"frechet_{kind}"] / plain[f"frechet_{kind}"] for s in hooks_of]
+            y = [rate_of[way, s] for s in hooks_of]
+            axis.plot(x, y, f"{marker}-", color=colour, label=way, ms=5)
+        axis.plot(1, plain["non_sensitive_rate"], "*", color="black", ms=13, label="plain sampler")
+        axis.set(xlabel=f"Fréchet distance over plain, {kind}", xlim=(0, None))
+    axes[0].set(ylabel="share called normal", title="Rate against distance as strength grows")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    fig.numbers(**{"plain": plain} | {f"{way} {s}": numbers for (way, s), numbers in swept.items()})
+    fig.check(
+        "posterior odds against a random direction of the same length: difference in rate",
+        by_direction,
+        at_least=0.05,
+    )
+    fig.alt(
+        "Two plots of the rate of normal samples against the Fréchet distance over the plain sampler's, a line for each method as its strength grows. Highest rates: "
+        + "; ".join(
+            (
+                f"{way} {max((rate_of[way, s] for s in hooks_of)):.3f}"
+                for way, hooks_of in ways.items()
+            )
+        )
+        + f"; plain {plain['non_sensitive_rate']:.3f}."
+    )
 
 # %% [markdown]
 # *Caption. One seed, the same noise for all. Points of a line: growing strength, as printed above. The star is the plain sampler.*
@@ -708,45 +714,43 @@ for name, numbers in {**by_window, **by_count}.items():
     print(f"{name!s:10s} rate {numbers['non_sensitive_rate']:.3f}, distances over plain {relative[0]:.2f} {relative[1]:.2f}")  # fmt: skip
 
 # %%
-window_claims = [
-    figures.claim("the early third lifts the rate more than the middle third does", window_rates["early"] - window_rates["middle"], at_least=0, source="paper"),
-]  # fmt: skip
-figure, axes = plotting.new_figure(1, 3, figsize=(9.6, 3.3))
 names = list(thirds)
 bottom = min(0.8, 0.95 * min([*window_rates.values(), *count_rates.values()]))
-axes[0].bar(names, [window_rates[n] for n in names], color=plotting.BLUE)
-axes[0].axhline(plain["non_sensitive_rate"], color="black", linestyle="--", label="plain")
-axes[0].set(ylim=(bottom, 1), ylabel="share called normal", title="When")
-axes[0].legend(loc="upper left")
-for kind, colour, shift in zip(kinds, (plotting.ORANGE, plotting.GREEN), (-0.2, 0.2), strict=True):
-    heights = [by_window[n][f"frechet_{kind}"] / plain[f"frechet_{kind}"] for n in names]
-    axes[1].bar(np.arange(len(names)) + shift, heights, 0.4, color=colour, label=kind)
-axes[1].set_xticks(range(len(names)), names)
-axes[1].axhline(1, color="black", linestyle="--")
-axes[1].set(
-    ylabel="Fréchet distance over plain", ylim=(0, None), ymargin=0.3, title="At what price"
-)
-axes[1].legend(loc="upper center", ncols=2)
-axes[2].plot(list(count_rates), list(count_rates.values()), "o-", color=plotting.BLUE)
-axes[2].axhline(plain["non_sensitive_rate"], color="black", linestyle="--")
-axes[2].set(xlabel="references in S", xscale="log", ylim=(bottom, 1), title="With how many")
-axes[2].set_xticks(list(counts), [str(n) for n in counts])
-axes[2].minorticks_off()
 
 # %%
-figures.show_figure(
-    figure,
-    "08_windows_and_references",
-    alt="Left: rate of normal samples by window: "
-    + ", ".join(f"{n} {r:.3f}" for n, r in window_rates.items())
-    + f"; plain {plain['non_sensitive_rate']:.3f}. Centre: distances over the plain sampler's for the same windows. Right: rate against the number of references: "
-    + ", ".join(f"{n} give {r:.3f}" for n, r in count_rates.items())
-    + ".",
-    numbers={"windows": by_window, "references": {str(n): r for n, r in by_count.items()}},
-    claims=window_claims if asserted else (),
-    **measured,
-)
-claims += window_claims if asserted else []
+with page.figure("08_windows_and_references", 1, 3, figsize=(9.6, 3.3)) as (fig, axes):
+    axes[0].bar(names, [window_rates[n] for n in names], color=pu.BLUE)
+    axes[0].axhline(plain["non_sensitive_rate"], color="black", linestyle="--", label="plain")
+    axes[0].set(ylim=(bottom, 1), ylabel="share called normal", title="When")
+    axes[0].legend(loc="upper left")
+    for kind, colour, shift in zip(kinds, (pu.ORANGE, pu.GREEN), (-0.2, 0.2), strict=True):
+        heights = [by_window[n][f"frechet_{kind}"] / plain[f"frechet_{kind}"] for n in names]
+        axes[1].bar(np.arange(len(names)) + shift, heights, 0.4, color=colour, label=kind)
+    axes[1].set_xticks(range(len(names)), names)
+    axes[1].axhline(1, color="black", linestyle="--")
+    axes[1].set(
+        ylabel="Fréchet distance over plain", ylim=(0, None), ymargin=0.3, title="At what price"
+    )
+    axes[1].legend(loc="upper center", ncols=2)
+    axes[2].plot(list(count_rates), list(count_rates.values()), "o-", color=pu.BLUE)
+    axes[2].axhline(plain["non_sensitive_rate"], color="black", linestyle="--")
+    axes[2].set(xlabel="references in S", xscale="log", ylim=(bottom, 1), title="With how many")
+    axes[2].set_xticks(list(counts), [str(n) for n in counts])
+    axes[2].minorticks_off()
+    fig.numbers(windows=by_window, references={str(n): r for n, r in by_count.items()})
+    fig.predict(
+        "the early third lifts the rate more than the middle third does",
+        window_rates["early"] - window_rates["middle"],
+        at_least=0,
+        source="paper",
+    )
+    fig.alt(
+        "Left: rate of normal samples by window: "
+        + ", ".join((f"{n} {r:.3f}" for n, r in window_rates.items()))
+        + f"; plain {plain['non_sensitive_rate']:.3f}. Centre: distances over the plain sampler's for the same windows. Right: rate against the number of references: "
+        + ", ".join((f"{n} give {r:.3f}" for n, r in count_rates.items()))
+        + "."
+    )
 
 # %% [markdown]
 # *Caption. One seed. "Early" is the noisiest third, "chosen" the window of the claims. Right: the first so many images of $S$ in the chosen window.*
@@ -764,7 +768,7 @@ claims += window_claims if asserted else []
 # **Predict.** Will the distance to $U$ shrink? And the one to held-out images?
 
 # %%
-nearest = steering_study.median_nearest
+nearest = pu.studies.steered_sets.median_nearest
 to_u = {
     m: np.array([nearest(x, splits[s].x_unlabeled) for s, (x, _, _) in zip(seeds, made, strict=True)])
     for m, made in methods.items()
@@ -782,38 +786,41 @@ print(f"{'real held-out':15s} to U {real.mean():.2f}")
 
 # %%
 u_ratio, test_ratio = closer["Safe Denoiser"]
-memory_claims = [
-    figures.claim("steering: change of the distance to U over that to held-out images", u_ratio / test_ratio, at_least=0.98),
-    figures.claim("steering: median distance to U over that of real held-out images", (to_u["Safe Denoiser"] / real).mean(), at_least=1),
-    figures.claim("steering: share of copies", copies["Safe Denoiser"], at_most=0.02),
-]  # fmt: skip
-claims += memory_claims if asserted else []
-figure, axes = plotting.new_figure(1, 2, figsize=(9, 3.3))
 rows = np.arange(len(methods))
-axes[0].barh(rows, [to_u[m].mean() for m in methods], color=plotting.BLUE)
-axes[0].axvline(real.mean(), color="black", linestyle="--", label="real held-out images")
-axes[0].set(xlabel="median distance to the nearest image of U")
-axes[0].set_title("Samples lie farther from U than real images")
-axes[0].legend(loc="upper left")
-for shift, (name, colour) in enumerate((("to U", plotting.BLUE), ("to held-out", plotting.GREEN))):
-    values = [closer[m][shift] for m in methods]
-    axes[1].barh(rows + 0.4 * shift - 0.2, values, 0.4, color=colour, label=name)
-axes[1].set(xlabel="distance over plain", title=f"Steered: {u_ratio:.2f} to U, {test_ratio:.2f} to held-out")  # fmt: skip
-axes[1].legend(loc="upper left", ncols=2)
-for axis in axes:
-    axis.set_ylim(-1.1, len(rows) - 0.5)
-    axis.set_yticks(rows, list(methods))
-    axis.invert_yaxis()
-figures.show_figure(
-    figure,
-    "08_memory",
-    alt="Left: median distances of samples to the nearest image of U, "
-    + ", ".join(f"{m} {d.mean():.2f}" for m, d in to_u.items())
-    + f"; real held-out images {real.mean():.2f}. Right: distances over the plain sampler's; for steered samples {u_ratio:.2f} to U and {test_ratio:.2f} to held-out images.",
-    numbers={"to_unlabeled": to_u, "to_held_out": to_test, "real": real, "closer": closer, "copies_share": copies},
-    claims=memory_claims if asserted else (),
-    **measured,
-)  # fmt: skip
+with page.figure("08_memory", 1, 2, figsize=(9, 3.3)) as (fig, axes):
+    axes[0].barh(rows, [to_u[m].mean() for m in methods], color=pu.BLUE)
+    axes[0].axvline(real.mean(), color="black", linestyle="--", label="real held-out images")
+    axes[0].set(xlabel="median distance to the nearest image of U")
+    axes[0].set_title("Samples lie farther from U than real images")
+    axes[0].legend(loc="upper left")
+    for shift, (name, colour) in enumerate((("to U", pu.BLUE), ("to held-out", pu.GREEN))):
+        values = [closer[m][shift] for m in methods]
+        axes[1].barh(rows + 0.4 * shift - 0.2, values, 0.4, color=colour, label=name)
+    axes[1].set(xlabel="distance over plain", title=f"Steered: {u_ratio:.2f} to U, {test_ratio:.2f} to held-out")  # fmt: skip
+    axes[1].legend(loc="upper left", ncols=2)
+    for axis in axes:
+        axis.set_ylim(-1.1, len(rows) - 0.5)
+        axis.set_yticks(rows, list(methods))
+        axis.invert_yaxis()
+    fig.numbers(
+        to_unlabeled=to_u, to_held_out=to_test, real=real, closer=closer, copies_share=copies
+    )
+    fig.check(
+        "steering: change of the distance to U over that to held-out images",
+        u_ratio / test_ratio,
+        at_least=0.98,
+    )
+    fig.check(
+        "steering: median distance to U over that of real held-out images",
+        (to_u["Safe Denoiser"] / real).mean(),
+        at_least=1,
+    )
+    fig.check("steering: share of copies", copies["Safe Denoiser"], at_most=0.02)
+    fig.alt(
+        "Left: median distances of samples to the nearest image of U, "
+        + ", ".join((f"{m} {d.mean():.2f}" for m, d in to_u.items()))
+        + f"; real held-out images {real.mean():.2f}. Right: distances over the plain sampler's; for steered samples {u_ratio:.2f} to U and {test_ratio:.2f} to held-out images."
+    )
 
 # %% [markdown]
 # *Caption. Means over seeds of medians over samples. Left: the dashed line is how far real even digits lie from $U$. Right: both distances over those of the plain sampler's samples.*
@@ -851,27 +858,22 @@ varied = {
 
 
 # %%
-from pudm_lib.book.committed import committed_folder, study_of_set
-from pudm_lib.data.pixels import from_png, to_png
-from pudm_lib.machine.paths import figures_root, write_atomically
-
-
 def image_study(name):
     """Numbers and pairs of samples, and the record they were read from, if they were."""
     of_set, seeds, sheets = image_sets[name], study_seeds[name], []
 
     def measure():
-        runs = [experiment("laptop", **of_set, method="unsupervised", seed=s) for s in seeds]
-        numbers, pairs = steering_study.measure_steering(runs, odds_settings, varied[name])
-        sheets.append(to_png(pairs))
+        runs = [pu.experiment("laptop", **of_set, method="unsupervised", seed=s) for s in seeds]
+        numbers, pairs = pu.studies.steered_sets.measure_steering(runs, odds_settings, varied[name])
+        sheets.append(pu.data.to_png(pairs))
         return numbers
 
     asked = of_set | {"seeds": seeds, "odds": odds_settings}
-    numbers, record = study_of_set(of_set["dataset"], f"08_{name}", measure, studies=studies, settings=asked)  # fmt: skip
+    numbers, record = pu.book.study_of_set(of_set["dataset"], f"08_{name}", measure, studies=studies, settings=asked)  # fmt: skip
     file = f"08_{name}_samples.png"
-    sheets = sheets or [(committed_folder("laptop") / file).read_bytes()]
-    write_atomically(figures_root() / preset / file, sheets[0])
-    pairs = from_png(sheets[0], 2, steering_study.SHOWN)
+    sheets = sheets or [(pu.book.committed_folder("laptop") / file).read_bytes()]
+    pu.machine.write_atomically(pu.machine.figures_root() / preset / file, sheets[0])
+    pairs = pu.data.from_png(sheets[0], 2, pu.studies.steered_sets.SHOWN)
     return numbers, pairs, {"parameters": asked, "loaded": record}
 
 
@@ -901,35 +903,30 @@ for name, numbers in large.items():
 # %%
 mnist_rates = of_rows("mnist", "steered", "non_sensitive_rate")
 mnist_ratio = of_rows("mnist", "steered", "frechet_pixels").mean() / of_rows("mnist", "plain", "frechet_pixels").mean()  # fmt: skip
-mnist_claims = [
-    figures.claim("MNIST 16×16: Safe Denoiser, no training: mean rate", mnist_rates.mean(), at_least=0.96, interval=intervals.student_interval(mnist_rates)[1]),
-    figures.claim("MNIST 16×16: its Fréchet distance (pixels) over the plain sampler's", mnist_ratio, at_most=1.1),
-]  # fmt: skip
-claims += mnist_claims if asserted else []
 
 
 # %%
 def draw_large(name, title):
     """Pairs of samples, the rate against the distance by strength, and the odds by t."""
     numbers = large[name]
-    figure, axes = plotting.new_figure(1, 3, figsize=(9.8, 3.3), width_ratios=[1.1, 1, 1])
+    figure, axes = pu.style.new_figure(1, 3, figsize=(9.8, 3.3), width_ratios=[1.1, 1, 1])
     both = torch.cat([part for k in (0, 8) for part in (pairs[name][0, k : k + 8], pairs[name][1, k : k + 8])])  # fmt: skip
     marks = [m for k in (0, 8) for side in ("before", "after") for m in numbers[side][k : k + 8]]
-    plotting.image_sheet(axes[0], both, columns=8, marked=marks)
+    pu.style.image_sheet(axes[0], both, columns=8, marked=marks)
     axes[0].set_title("Rows 1, 3: plain; 2, 4: steered")
     plain, sweep = numbers["plain"][0], numbers["sweeps"]["share"]
     rows = {"plain": plain} | sweep
     x = [row["frechet_pixels"] / plain["frechet_pixels"] for row in rows.values()]
     y = [row["non_sensitive_rate"] for row in rows.values()]
-    bars = plotting.error_bars(y, [(row["rate_low"], row["rate_high"]) for row in rows.values()])
-    axes[1].errorbar(x[1:], y[1:], bars[:, 1:], fmt="o-", color=plotting.GREEN, capsize=3)
-    axes[1].errorbar(x[:1], y[:1], bars[:, :1], fmt="D", color=plotting.GREY, capsize=3)
+    bars = pu.style.error_bars(y, [(row["rate_low"], row["rate_high"]) for row in rows.values()])
+    axes[1].errorbar(x[1:], y[1:], bars[:, 1:], fmt="o-", color=pu.GREEN, capsize=3)
+    axes[1].errorbar(x[:1], y[:1], bars[:, :1], fmt="D", color=pu.GREY, capsize=3)
     for label, *place in zip(rows, x, y, strict=True):
         axes[1].annotate(label, place, xytext=(4, 5), textcoords="offset points", fontsize=8)
     axes[1].set(xlabel="Fréchet distance (pixels) over plain", ylabel="share called normal")
     axes[1].set_title(title)
     times = [int(t) for t in numbers["separation"]]
-    axes[2].plot(times, list(numbers["separation"].values()), "s-", color=plotting.BLUE)
+    axes[2].plot(times, list(numbers["separation"].values()), "s-", color=pu.BLUE)
     axes[2].axhline(0.5, color="black", linestyle=":")
     axes[2].set(xlabel="time step t", ylabel="AUC of the odds", ylim=(0.45, 1.01))
     axes[2].set_title("What the odds can tell apart")
@@ -938,17 +935,27 @@ def draw_large(name, title):
 
 # %%
 mnist_sweeps = large["mnist"]["sweeps"]
-figures.show_figure(
-    draw_large("mnist", f"Three seeds: {mnist_rates.mean():.3f} at {mnist_ratio:.2f}"),
-    "08_mnist",
-    alt="MNIST. Left: sixteen pairs of samples from the same noise, plain above, steered below, sensitive ones framed. Middle: rate against distance as the assumed share grows, labels are shares: "
-    + ", ".join(f"{k}: {row['non_sensitive_rate']:.3f}" for k, row in mnist_sweeps["share"].items())
-    + ". Right: AUC of the odds, near 1 at low noise, near 0.5 from t = 750.",
-    numbers=large["mnist"],
-    claims=mnist_claims if asserted else (),
-    **measured | {"parameters": made_for["mnist"]["parameters"]},
-    loaded=made_for["mnist"]["loaded"],
-)  # fmt: skip
+with page.figure("08_mnist", record=made_for["mnist"]["loaded"]) as (fig, ax):
+    # ?? no figure
+    fig.numbers(**large["mnist"])
+    fig.check(
+        "MNIST 16×16: Safe Denoiser, no training: mean rate",
+        mnist_rates.mean(),
+        at_least=0.96,
+        interval=pu.intervals.student_interval(mnist_rates)[1],
+    )
+    fig.check(
+        "MNIST 16×16: its Fréchet distance (pixels) over the plain sampler's",
+        mnist_ratio,
+        at_most=1.1,
+    )
+    fig.alt(
+        "MNIST. Left: sixteen pairs of samples from the same noise, plain above, steered below, sensitive ones framed. Middle: rate against distance as the assumed share grows, labels are shares: "
+        + ", ".join(
+            (f"{k}: {row['non_sensitive_rate']:.3f}" for k, row in mnist_sweeps["share"].items())
+        )
+        + ". Right: AUC of the odds, near 1 at low noise, near 0.5 from t = 750."
+    )
 for argument in ("window", "count"):
     print(
         argument,
@@ -958,15 +965,13 @@ for argument in ("window", "count"):
 # %%
 cifar = large["cifar10"]
 cifar_rates = [row["non_sensitive_rate"] for row in cifar["sweeps"]["share"].values()]
-figures.show_figure(
-    draw_large("cifar10", "No strength moves the rate"),
-    "08_cifar10",
-    alt="CIFAR-10. Left: sixteen pairs of blurred colour samples, plain above, steered below, sensitive ones framed. Middle: rate against distance as the assumed share grows; all points lie between "
-    + f"{min(cifar_rates):.3f} and {max(cifar_rates):.3f}, the plain one at {cifar['plain'][0]['non_sensitive_rate']:.3f}. Right: AUC of the odds, at most {max(cifar['separation'].values()):.2f}, at low noise, falling to 0.5 at high noise.",
-    numbers=cifar,
-    **measured | {"parameters": made_for["cifar10"]["parameters"]},
-    loaded=made_for["cifar10"]["loaded"],
-)
+with page.figure("08_cifar10", record=made_for["cifar10"]["loaded"]) as (fig, ax):
+    # ?? no figure
+    fig.numbers(**cifar)
+    fig.alt(
+        "CIFAR-10. Left: sixteen pairs of blurred colour samples, plain above, steered below, sensitive ones framed. Middle: rate against distance as the assumed share grows; all points lie between "
+        + f"{min(cifar_rates):.3f} and {max(cifar_rates):.3f}, the plain one at {cifar['plain'][0]['non_sensitive_rate']:.3f}. Right: AUC of the odds, at most {max(cifar['separation'].values()):.2f}, at low noise, falling to 0.5 at high noise."
+    )
 for name, numbers in large.items():
     effective = numbers["trace"]["effective"]
     print(f"{name}: effective number of references {effective[0]:.1f} at the window's start, {effective[-1]:.1f} at its end")  # fmt: skip
@@ -1001,8 +1006,8 @@ for name, numbers in large.items():
 # Is either one exact? On the line, with the world from above and its mirror image as two conditions, all terms are known:
 
 # %%
-worlds = [line, tuple(toys.GaussianMixture(p.weights, -p.means, p.variances) for p in line)]
-all_safe, all_unsafe = (toys.pu_mixture(*parts, 0.5) for parts in zip(*worlds, strict=True))
+worlds = [line, tuple(pu.mixtures.GaussianMixture(p.weights, -p.means, p.variances) for p in line)]
+all_safe, all_unsafe = (pu.mixtures.pu_mixture(*parts, 0.5) for parts in zip(*worlds, strict=True))
 points, a = torch.linspace(-1.5, 1.5, 61, dtype=torch.float64)[:, None], alphas_cumprod[300]
 p_all, hook_all = exact_parts(all_safe, all_unsafe)
 p_given, hook_given = exact_parts(*worlds[0])
@@ -1024,19 +1029,13 @@ print("largest error:", {name: f"{error:.1e}" for name, error in missed.items()}
 #
 # **Predict.** The caption does not say which digit of a pair is unwanted, and $\lambda > 1$ overstates the caption. What happens to the share of odd digits?
 
-
 # %%
 from dataclasses import replace
 
-from pudm_lib.data import datasets
-from pudm_lib.data.splits import condition_groups
-from pudm_lib.experiments.one import asked_conditions
-from pudm_lib.steering import guidance
-
-classes = datasets.open_dataset(dataset).classes
+classes = pu.data.datasets.open_dataset(dataset).classes
 two_by_two = ";".join(",".join(classes[i : i + 2]) for i in range(0, len(classes), 2))
 asked_for = condition or two_by_two
-groups = condition_groups(asked_for)
+groups = pu.data.condition_groups(asked_for)
 judged = [torch.tensor([classes.index(name) for name in group]) for group in groups]
 forms = ["unsupervised", "PU training", "Safe Denoiser, (7)", "Safe Denoiser, (8)", "both"]
 scales = sorted({0.0, 1.0, 2.0, 3.0, guidance_scale})
@@ -1048,12 +1047,12 @@ print(f"asked for one of {' | '.join(', '.join(group) for group in groups)}")
 def asked_run(method, seed, scale=guidance_scale, count=asked_samples):
     """The experiment of a conditional model that is asked for all pairs in turn."""
     sizes = {"num_samples": count, "guidance_scale": scale, "condition": asked_for}
-    return experiment(preset, **settings | sizes, method=method, seed=seed)
+    return pu.experiment(preset, **settings | sizes, method=method, seed=seed)
 
 
 def hooks_of(seed):
     """What (7) and (8) correct by: all references, or those of each condition alone."""
-    split = make_split(asked_run("unsupervised", seed).data, seed)
+    split = pu.make_split(asked_run("unsupervised", seed).data, seed)
     on_s, on_u = (split.conditions[name] for name in ("sensitive", "unlabeled"))
     of_each = [
         replace(split, x_sensitive=split.x_sensitive[on_s == c], x_unlabeled=split.x_unlabeled[on_u == c])
@@ -1064,8 +1063,8 @@ def hooks_of(seed):
     return {"safe": odds_hook(split)}, {"safe_given": hooks}
 
 
-run_many([asked_run(m, s) for m in ("unsupervised", "pu_non_negative") for s in seeds])
-networks = {(m, s): load_model(asked_run(m, s)) for m in ("unsupervised", "pu_non_negative") for s in seeds}  # fmt: skip
+pu.run_many([asked_run(m, s) for m in ("unsupervised", "pu_non_negative") for s in seeds])
+networks = {(m, s): pu.load_model(asked_run(m, s)) for m in ("unsupervised", "pu_non_negative") for s in seeds}  # fmt: skip
 asked_hooks = {s: hooks_of(s) for s in seeds}
 
 
@@ -1074,15 +1073,13 @@ def guided(form, seed, scale):
     method = "pu_non_negative" if form in ("PU training", "both") else "unsupervised"
     safe, given = asked_hooks[seed]
     hooks = {"Safe Denoiser, (7)": safe, "Safe Denoiser, (8)": given, "both": given}
-    return method, guidance.Guided(networks[method, seed], scale, **hooks.get(form, {}))
+    return method, pu.steering.guidance.Guided(networks[method, seed], scale, **hooks.get(form, {}))
 
 
 # %%
-
-
 def shown_pair(images):
     """The pair to which the judge gives the largest share of an image."""
-    shares = judge.network(to_model_range(images).to(device)).softmax(1).cpu()
+    shares = judge.network(pu.to_model_range(images).to(device)).softmax(1).cpu()
     return torch.stack([shares[:, ids].sum(1) for ids in judged], 1).argmax(1)
 
 
@@ -1095,11 +1092,13 @@ def asked_for_all(wanted):
     found = {}
     with torch.no_grad():
         for job, key, (images, numbers, bad) in zip(jobs, wanted, steered(jobs), strict=True):
-            obeyed = shown_pair(images) == asked_conditions(job[0])
+            obeyed = shown_pair(images) == pu.experiments.asked_conditions(job[0])
             shares = {"obeyed": obeyed, "right": obeyed & ~bad}
             numbers |= {name: share.float().mean().item() for name, share in shares.items()}
             few = (images[:scale_samples], splits[key[1]].x_test)
-            numbers["distance"] = metrics.frechet_distance(*map(pixels.pixel_features, few))
+            numbers["distance"] = pu.measures.numbers.frechet_distance(
+                *map(pu.data.pixels.pixel_features, few)
+            )
             found[key[:3]] = images, numbers, bad
     return found
 
@@ -1129,24 +1128,21 @@ sheets = {
     f"{form}: {asked_column(form, 'non_sensitive_rate').mean():.1%} normal": answers[form, seeds[0], guidance_scale]
     for form in forms
 }  # fmt: skip
-of_u = make_split(asked_run("unsupervised", seeds[0]).data, seeds[0])
-figure, axes = plotting.new_figure(2, 3, figsize=(9.3, 4.7))
-for axis, (title, (images, _, marked)) in zip(axes.flat, sheets.items(), strict=False):
-    order = torch.arange(spread * len(groups)).reshape(spread, -1).T.flatten()
-    plotting.image_sheet(axis, images[order], columns=spread, marked=marked[order])
-    axis.set_title(title, fontsize=10)
+of_u = pu.make_split(asked_run("unsupervised", seeds[0]).data, seeds[0])
 order = torch.cat([(of_u.conditions["unlabeled"] == c).nonzero()[:spread, 0] for c in range(len(groups))])  # fmt: skip
-plotting.image_sheet(axes.flat[-1], of_u.x_unlabeled[order], columns=spread, marked=of_u.hidden_labels[order])  # fmt: skip
-axes.flat[-1].set_title(f"U: {1 - of_u.sensitive_share:.1%} normal", fontsize=10)
-figures.show_figure(
-    figure,
-    "08_asked",
-    alt=f"Six sheets of digits, a row for each pair asked for, sensitive ones framed, at a guidance scale of {guidance_scale:g}. "
-    + "; ".join(sheets)
-    + ". The last sheet is training images.",
-    numbers={form: {name: asked_column(form, name) for name in names} for form in forms},
-    **measured,
-)  # fmt: skip
+with page.figure("08_asked", 2, 3, figsize=(9.3, 4.7)) as (fig, axes):
+    for axis, (title, (images, _, marked)) in zip(axes.flat, sheets.items(), strict=False):
+        order = torch.arange(spread * len(groups)).reshape(spread, -1).T.flatten()
+        pu.style.image_sheet(axis, images[order], columns=spread, marked=marked[order])
+        axis.set_title(title, fontsize=10)
+    pu.style.image_sheet(axes.flat[-1], of_u.x_unlabeled[order], columns=spread, marked=of_u.hidden_labels[order])  # fmt: skip
+    axes.flat[-1].set_title(f"U: {1 - of_u.sensitive_share:.1%} normal", fontsize=10)
+    fig.numbers(**{form: {name: asked_column(form, name) for name in names} for form in forms})
+    fig.alt(
+        f"Six sheets of digits, a row for each pair asked for, sensitive ones framed, at a guidance scale of {guidance_scale:g}. "
+        + "; ".join(sheets)
+        + ". The last sheet is training images."
+    )
 
 # %% [markdown]
 # *Caption. Rows: the pairs in order. The first samples of the first seed, none chosen; the shares in the titles are means over seeds. Frames by the judge, in the last sheet (the first images of $U$ of each pair) by the hidden label.*
@@ -1155,62 +1151,80 @@ figures.show_figure(
 # %%
 def gain(name, form, over="unsupervised"):
     """The mean difference over seeds and its 95 % interval."""
-    return intervals.student_interval(asked_column(form, name) - asked_column(over, name))
+    return pu.intervals.student_interval(asked_column(form, name) - asked_column(over, name))
 
 
 rate, obeyed, right = names[:3]
-asked_claims = []
-for form in forms[1:4]:
-    mean, ends = gain(rate, form)
-    print(f"{form:20s} lifts the rate by {mean:.3f}, 95 % over seeds [{ends[0]:.4f}, {ends[1]:.4f}]")  # fmt: skip
-    text = f"asked for a pair: {form} lifts the rate, lower end of the interval over seeds"
-    source = "paper" if form.endswith("(7)") else "ours"
-    asked_claims.append(figures.claim(text, ends[0], at_least=0, interval=ends, source=source))
 worst_obeyed = min(gain(obeyed, form)[0] for form in forms[1:])
 on_pixels, on_classifier = (
     asked_column("Safe Denoiser, (8)", n).mean() / asked_column("unsupervised", n).mean()
     for n in names[3:]
 )
-asked_claims += [
-    figures.claim("asked for a pair: change of the share that obeys, the worst form", worst_obeyed, at_least=-0.02),
-    figures.claim("asked for a pair: PU training (eq. 20), mean rate", asked_column("PU training", rate).mean(), at_least=0.97),
-    figures.claim("asked for a pair: Safe Denoiser given c, mean rate", asked_column("Safe Denoiser, (8)", rate).mean(), at_least=0.97),
-    figures.claim("normal and of the pair: given c over the paper's eq. 8", gain(right, "Safe Denoiser, (8)", "Safe Denoiser, (7)")[0], at_least=0),
-    figures.claim("given c: Fréchet distance (pixels) over that without steering", on_pixels, at_most=1.05),
-    figures.claim("given c: Fréchet distance (classifier) over that without steering", on_classifier, at_most=1.15),
-]  # fmt: skip
-claims += asked_claims if asked_asserted else []
 curves = {
     name: {form: [asked_column(form, name, x).mean() for x in scales] for form in forms[:4]}
     for name in (rate, obeyed, "distance")
 }
 
 # %%
-figure, axes = plotting.new_figure(1, 3, figsize=(9.6, 3.7))
-colours = (plotting.GREY, plotting.BLUE, plotting.ORANGE, plotting.GREEN)
-for axis, (name, by_form) in zip(axes, curves.items(), strict=True):
-    for (form, means), colour, marker in zip(by_form.items(), colours, "Dos^", strict=True):
-        axis.plot(scales, means, f"{marker}-", color=colour, ms=5, label=form)
-        for seed in seeds:
-            each = [answers[form, seed, x][1][name] for x in scales]
-            axis.plot(scales, each, marker, color=colour, ms=3, alpha=0.35)
-    axis.axvline(guidance_scale, color="black", linestyle=":")
-    axis.set_xlabel("guidance scale λ")
-axes[0].set(ylabel="share called normal", title="Guidance alone helps, not enough")
-axes[1].set(ylabel="share of the pair asked for", title="It makes the model obey")
-axes[1].set_ylim(min(curves[obeyed][form][1] for form in forms[:4]) - 0.03, 1.005)
-axes[2].set(ylabel="Fréchet distance, pixels", ylim=(0, None), title="Too much of it costs")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-figures.show_figure(
-    figure,
-    "08_guidance",
-    alt=f"Three plots against the guidance scale, {', '.join(f'{x:g}' for x in scales)}: share of normal samples, share of the pair asked for, Fréchet distance. Rates from the first to the last scale: "
-    + "; ".join(f"{form} {means[0]:.3f} to {means[-1]:.3f}" for form, means in curves[rate].items())
-    + f". Without steering {curves[obeyed]['unsupervised'][0]:.2f} obey at the first scale and {curves[obeyed]['unsupervised'][-1]:.2f} at the last, and the distance goes from {curves['distance']['unsupervised'][0]:.2f} to {curves['distance']['unsupervised'][-1]:.2f}.",
-    numbers={"scales": scales, "curves": curves, "errors_on_the_line": missed},
-    claims=asked_claims if asked_asserted else (),
-    **measured,
-)  # fmt: skip
+colours = (pu.GREY, pu.BLUE, pu.ORANGE, pu.GREEN)
+with page.figure("08_guidance", 1, 3, figsize=(9.6, 3.7)) as (fig, axes):
+    for axis, (name, by_form) in zip(axes, curves.items(), strict=True):
+        for (form, means), colour, marker in zip(by_form.items(), colours, "Dos^", strict=True):
+            axis.plot(scales, means, f"{marker}-", color=colour, ms=5, label=form)
+            for seed in seeds:
+                each = [answers[form, seed, x][1][name] for x in scales]
+                axis.plot(scales, each, marker, color=colour, ms=3, alpha=0.35)
+        axis.axvline(guidance_scale, color="black", linestyle=":")
+        axis.set_xlabel("guidance scale λ")
+    axes[0].set(ylabel="share called normal", title="Guidance alone helps, not enough")
+    axes[1].set(ylabel="share of the pair asked for", title="It makes the model obey")
+    axes[1].set_ylim(min(curves[obeyed][form][1] for form in forms[:4]) - 0.03, 1.005)
+    axes[2].set(ylabel="Fréchet distance, pixels", ylim=(0, None), title="Too much of it costs")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    fig.numbers(scales=scales, curves=curves, errors_on_the_line=missed)
+    for form in forms[1:4]:
+        mean, ends = gain(rate, form)
+        print(
+            f"{form:20s} lifts the rate by {mean:.3f}, 95 % over seeds [{ends[0]:.4f}, {ends[1]:.4f}]"
+        )
+        text = f"asked for a pair: {form} lifts the rate, lower end of the interval over seeds"
+        source = "paper" if form.endswith("(7)") else "ours"
+        fig.predict(text, ends[0], at_least=0, interval=ends, source=source)
+    fig.check(
+        "asked for a pair: change of the share that obeys, the worst form",
+        worst_obeyed,
+        at_least=-0.02,
+    )
+    fig.check(
+        "asked for a pair: PU training (eq. 20), mean rate",
+        asked_column("PU training", rate).mean(),
+        at_least=0.97,
+    )
+    fig.check(
+        "asked for a pair: Safe Denoiser given c, mean rate",
+        asked_column("Safe Denoiser, (8)", rate).mean(),
+        at_least=0.97,
+    )
+    fig.check(
+        "normal and of the pair: given c over the paper's eq. 8",
+        gain(right, "Safe Denoiser, (8)", "Safe Denoiser, (7)")[0],
+        at_least=0,
+    )
+    fig.check(
+        "given c: Fréchet distance (pixels) over that without steering", on_pixels, at_most=1.05
+    )
+    fig.check(
+        "given c: Fréchet distance (classifier) over that without steering",
+        on_classifier,
+        at_most=1.15,
+    )
+    fig.alt(
+        f"Three plots against the guidance scale, {', '.join(f'{x:g}' for x in scales)}: share of normal samples, share of the pair asked for, Fréchet distance. Rates from the first to the last scale: "
+        + "; ".join(
+            (f"{form} {means[0]:.3f} to {means[-1]:.3f}" for form, means in curves[rate].items())
+        )
+        + f". Without steering {curves[obeyed]['unsupervised'][0]:.2f} obey at the first scale and {curves[obeyed]['unsupervised'][-1]:.2f} at the last, and the distance goes from {curves['distance']['unsupervised'][0]:.2f} to {curves['distance']['unsupervised'][-1]:.2f}."
+    )
 
 # %% [markdown]
 # *Caption. Lines: means over seeds; small marks: seeds. Dotted: the scale of the sheets and of the claims, with more samples than the others; the distance, which depends on their number, is of equally many at each. Centre: at λ = 0, below the axis, the condition is ignored and about one in five obeys by chance.*
@@ -1250,22 +1264,24 @@ def seconds(call, repeats=3):
 
 def step_seconds(network, channels):
     """One sampling step of a batch, and (5) with 500 references beside it."""
-    unet = make_unet(network, resolution=32, channels=channels).eval()
-    x = torch.randn(batch, channels, 32, 32, generator=diffusion.random_generator(0))
-    refer = ReferenceDenoiser(torch.rand(500, channels, 32, 32, generator=diffusion.random_generator(1)))  # fmt: skip
+    unet = pu.diffusion.make_unet(network, resolution=32, channels=channels).eval()
+    x = torch.randn(batch, channels, 32, 32, generator=pu.random_generator(0))
+    refer = ReferenceDenoiser(torch.rand(500, channels, 32, 32, generator=pu.random_generator(1)))  # fmt: skip
     return seconds(lambda: unet(x, torch.full((batch,), 500))), seconds(lambda: refer(x, 500))
 
 
 def kernel_seconds(count, dims, values):
     """Kernels of `count` references in `dims` coordinates; the mean of 1,024 if asked."""
-    query, row = (torch.rand(n, dims, generator=diffusion.random_generator(n)) for n in (batch, 1))
+    query, row = (torch.rand(n, dims, generator=pu.random_generator(n)) for n in (batch, 1))
     keys = row.expand(count, dims)  # as many additions as of real ones, less memory
     repeats = 1 if count > 10**4 else 3
-    return seconds(lambda: kernel_posterior(query, keys, keys if values else None, 1.0), repeats)
+    return seconds(
+        lambda: pu.steering.kernel_posterior(query, keys, keys if values else None, 1.0), repeats
+    )
 
 
 # %%
-with torch.no_grad(), cpu_threads(1):
+with torch.no_grad(), pu.machine.cpu_threads(1):
     steps = {name: step_seconds(name, c) for name, c in (("medium", 1), ("paper", 3))}
     costs = {
         "mean and density": [kernel_seconds(n, 1024, True) for n in sizes],
@@ -1283,11 +1299,10 @@ print("as dear as that step from about:", {n: f"{c:,.0f} references" for n, c in
 # %% [markdown]
 # And does a projection keep the odds? For held-out digits noised to t = 300, by how much does the logarithm of $p_{S,t}/p_{U,t}$ change:
 
-
 # %%
-x_test = to_model_range(splits[seeds[0]].x_test)
-noise = torch.randn(x_test.shape, generator=diffusion.random_generator(0, 3))
-x_t = diffusion.add_noise(x_test, noise, torch.full((len(x_test),), 300), alphas_cumprod)
+x_test = pu.to_model_range(splits[seeds[0]].x_test)
+noise = torch.randn(x_test.shape, generator=pu.random_generator(0, 3))
+x_t = pu.diffusion.add_noise(x_test, noise, torch.full((len(x_test),), 300), alphas_cumprod)
 
 
 def log_ratio(features=None):
@@ -1297,7 +1312,10 @@ def log_ratio(features=None):
 
 
 kept = [d for d in (4, 8, 16, 32, 64) if d <= x_test[0].numel()]
-projections = {"random": random_projection, "principal components": principal_projection}
+projections = {
+    "random": pu.steering.random_projection,
+    "principal components": pu.steering.principal_projection,
+}
 off = {
     name: [(log_ratio(make(x_unlabeled, d)) - log_ratio()).abs().median().item() for d in kept]
     for name, make in projections.items()
@@ -1305,35 +1323,50 @@ off = {
 print({name: np.round(errors, 3).tolist() for name, errors in off.items()}, "at", kept)
 
 # %%
-cost_claims = [
-    figures.claim("500 references: added to a step of the gpu preset's network, CPU", added["medium"], at_most=0.05),
-    figures.claim("500 references: added to a step of the paper preset's network, CPU", added["paper"], at_most=0.02),
-]  # fmt: skip
-claims += cost_claims if asserted else []
-figure, axes = plotting.new_figure(1, 2, figsize=(9.3, 3.6))
-for (name, c), marker, colour in zip(costs.items(), "os^", (plotting.BLUE, plotting.SKY, plotting.GREEN), strict=True):  # fmt: skip
-    axes[0].plot(sizes, c, f"{marker}-", color=colour, label=name)
-for name, style in (("medium", "--"), ("paper", ":")):
-    axes[0].axhline(steps[name][0], color="black", linestyle=style, label=f"step, {name}")
-axes[0].set(xscale="log", yscale="log", xlabel="references", ylabel=f"seconds for {batch} images")
-axes[0].set_title("Hundreds of references cost little")
-axes[0].legend(fontsize=8, loc="lower right")
-for (name, errors), look in zip(off.items(), ("o-", "s-"), strict=True):
-    colour = plotting.ORANGE if name == "random" else plotting.BLUE
-    axes[1].plot(kept, errors, look, color=colour, label=name)
-axes[1].set(xscale="log", xlabel="coordinates kept", ylabel="median change of the log odds")
-axes[1].set_xticks(kept, [str(d) for d in kept])
-axes[1].minorticks_off()
-axes[1].set_title("Principal components keep the odds")
-axes[1].legend()
-figures.show_figure(
-    figure,
-    "08_cost",
-    alt=f"Left: seconds against the number of references on logarithmic axes, three rising lines and two horizontal ones for a step of the networks. Exact kernels with the mean reach the smaller network's step at about {crossing['mean and density']:,.0f} references, densities in 32 coordinates at about {crossing['density, 32 coordinates']:,.0f}. Right: change of the log odds against the coordinates kept; principal components lie far below random ones.",
-    numbers={"sizes": sizes, "costs": costs, "steps": steps, "added": added, "unlabeled_27500": large_u, "crossing": crossing, "projection_error": off, "kept": kept},
-    claims=cost_claims if asserted else (),
-    **chapter,
-)  # fmt: skip
+with page.figure("08_cost", 1, 2, figsize=(9.3, 3.6)) as (fig, axes):
+    for (name, c), marker, colour in zip(costs.items(), "os^", (pu.BLUE, pu.SKY, pu.GREEN), strict=True):  # fmt: skip
+        axes[0].plot(sizes, c, f"{marker}-", color=colour, label=name)
+    for name, style in (("medium", "--"), ("paper", ":")):
+        axes[0].axhline(steps[name][0], color="black", linestyle=style, label=f"step, {name}")
+    axes[0].set(
+        xscale="log", yscale="log", xlabel="references", ylabel=f"seconds for {batch} images"
+    )
+    axes[0].set_title("Hundreds of references cost little")
+    axes[0].legend(fontsize=8, loc="lower right")
+    for (name, errors), look in zip(off.items(), ("o-", "s-"), strict=True):
+        colour = pu.ORANGE if name == "random" else pu.BLUE
+        axes[1].plot(kept, errors, look, color=colour, label=name)
+    axes[1].set(xscale="log", xlabel="coordinates kept", ylabel="median change of the log odds")
+    axes[1].set_xticks(kept, [str(d) for d in kept])
+    axes[1].minorticks_off()
+    axes[1].set_title("Principal components keep the odds")
+    axes[1].legend()
+    fig.numbers(
+        sizes=sizes,
+        costs=costs,
+        steps=steps,
+        added=added,
+        unlabeled_27500=large_u,
+        crossing=crossing,
+        projection_error=off,
+        kept=kept,
+    )
+    fig.check(
+        "500 references: added to a step of the gpu preset's network, CPU",
+        added["medium"],
+        at_most=0.05,
+    )
+    fig.check(
+        "500 references: added to a step of the paper preset's network, CPU",
+        added["paper"],
+        at_most=0.02,
+    )
+    fig.alt(f"""Left: seconds against the number of references on logarithmic axes, three rising
+        lines and two horizontal ones for a step of the networks. Exact kernels with the
+        mean reach the smaller network's step at about {crossing["mean and density"]:,.0f}
+        references, densities in 32 coordinates at about
+        {crossing["density, 32 coordinates"]:,.0f}. Right: change of the log odds against
+        the coordinates kept; principal components lie far below random ones.""")
 
 # %% [markdown]
 # *Caption. Left: one core, shortest of a few runs; "medium" and "paper" are the networks of presets `gpu` and `paper`. Right: the digits' $S$ and $U$, 64 coordinates in all.*
@@ -1353,9 +1386,11 @@ figures.show_figure(
 @cache
 def sixty_four(strength, window, references):
     """64 samples under the posterior odds of these settings, and which are sensitive."""
-    run = experiment(preset, **settings | {"num_samples": 64}, method="unsupervised", seed=seeds[0])
+    run = pu.experiment(
+        preset, **settings | {"num_samples": 64}, method="unsupervised", seed=seeds[0]
+    )
     hook = odds_hook(split, share=strength, window=window, count=references)
-    images = draw(run, models[first], split, denoised_hook=hook)
+    images = pu.draw(run, models[first], split, denoised_hook=hook)
     return images, judge(images)[0]
 
 
@@ -1368,20 +1403,19 @@ def in_words(**values):
 
 def sheet(**values):
     images, marked = sixty_four(**values)
-    figure, axes = plotting.new_figure(1, 1, figsize=(8, 2.4))
-    plotting.image_sheet(axes[0], images, columns=16, marked=marked)
+    figure, axes = pu.style.new_figure(1, 1, figsize=(8, 2.4))
+    pu.style.image_sheet(axes[0], images, columns=16, marked=marked)
     axes[0].set_title(f"{int(marked.sum())} of 64 sensitive")
     return figure
 
 
 position = {"strength": assumed_share, "window": window, "references": len(x_sensitive)}
-figures.show_figure(
-    sheet(**position),
-    "08_sixty_four",
-    alt="Steered samples of the first seed at the chosen settings. " + in_words(**position),
-    numbers={"sensitive": int(sixty_four(**position)[1].sum())},
-    **measured,
-)  # fmt: skip
+
+# %%
+with page.figure("08_sixty_four") as (fig, ax):
+    # ?? no figure
+    fig.numbers(sensitive=int(sixty_four(**position)[1].sum()))
+    fig.alt("Steered samples of the first seed at the chosen settings. " + in_words(**position))
 
 # %% [markdown]
 # *Caption. Steered samples in the order they were drawn; frames by the judge.*
@@ -1389,19 +1423,21 @@ figures.show_figure(
 # **Try it.** The same sheet once more, with controls below it in JupyterLab: each move draws the 64 digits again, from the same noise. Which control takes the last frames away, and which one makes the digits worse?
 
 # %%
-explore(
+pu.explore(
     sheet,
     alt=in_words,
-    strength=Control("strength", sorted({0.0, 0.1, 0.2, 0.6, 0.8, assumed_share}), assumed_share),
-    window=Control("window", thirds, window),
-    references=Control("references", list(counts), len(x_sensitive)),
+    strength=pu.Control(
+        "strength", sorted({0.0, 0.1, 0.2, 0.6, 0.8, assumed_share}), assumed_share
+    ),
+    window=pu.Control("window", thirds, window),
+    references=pu.Control("references", list(counts), len(x_sensitive)),
 )
 
 # %% [markdown]
 # ## The check
 
 # %%
-figures.assert_claims(claims, preset)
+page.verdict()
 print(f"{len(claims)} claims, of which {sum(c['holds'] for c in claims)} hold")
 
 # %% [markdown]
@@ -1460,7 +1496,7 @@ except ValueError as error:
 #     return p_data.noised(a).log_prob(x_t) - safe
 #
 #
-# guided = baselines.ClassifierGuidance(ell, clip=None)(e_data, grid, t=100)
+# guided = pu.steering.baselines.ClassifierGuidance(ell, clip=None)(e_data, grid, t=100)
 # print((guided - line[0].posterior_mean(grid, alphas_cumprod[100])).abs().max())
 # ```
 #
@@ -1499,8 +1535,8 @@ except ValueError as error:
 # kept = ReferenceDenoiser(x_sensitive[shown != 3], width=width)
 # odds = PosteriorOdds(assumed_share, ReferenceDenoiser(x_unlabeled, width=width))
 # hook = SafeDenoiser(kept, odds, window=window, cap=cap)
-# images = draw(sweep_run, models[first], split, denoised_hook=hook)
-# found = judge.network(to_model_range(images).to(device)).argmax(1).cpu()
+# images = pu.draw(sweep_run, models[first], split, denoised_hook=hook)
+# found = judge.network(pu.to_model_range(images).to(device)).argmax(1).cpu()
 # print(found.bincount(minlength=10).tolist())
 # ```
 #
@@ -1518,11 +1554,11 @@ except ValueError as error:
 #
 # ```python
 # each = ";".join(classes)
-# run = experiment(preset, condition=each, method="unsupervised", seed=seeds[0], num_samples=500)
-# network, nothing = load_model(run), torch.full((500,), len(classes))
+# run = pu.experiment(preset, condition=each, method="unsupervised", seed=seeds[0], num_samples=500)
+# network, nothing = pu.load_model(run), torch.full((500,), len(classes))
 # for mu in (0.0, 0.5, 1.0):
-#     away = guidance.Guided(network, 0.0, negative=3, mu=mu)
-#     images = sampling.sample(away, run.sampling, shape=(1, 8, 8), seed=0, conditions=nothing)
+#     away = pu.steering.guidance.Guided(network, 0.0, negative=3, mu=mu)
+#     images = pu.sample(away, run.sampling, shape=(1, 8, 8), seed=0, conditions=nothing)
 #     found = judge.network(images.to(device)).argmax(1).cpu()
 #     print(mu, found.bincount(minlength=10).tolist())
 # ```

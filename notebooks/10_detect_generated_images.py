@@ -24,30 +24,32 @@ from functools import partial
 import numpy as np
 import torch
 
-from pudm_lib.book.page import assert_claims, claim, show_figure
-from pudm_lib.book.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    ORANGE,
-    PURPLE,
-    error_bars,
-    new_figure,
-    use_book_style,
+import pudm_lib as pu
+from pudm_lib.detection import (
+    PAPER_STEP,
+    accuracy,
+    all_t_se,
+    auc,
+    by_steps,
+    choose_rule,
+    early,
+    fit_logistic,
+    half,
+    jpeg,
+    late,
+    log_errors,
+    logistic_score,
+    mean_auc,
+    mean_auc_interval,
+    noisy,
+    paper_curve,
+    pixel_statistics,
+    quantise,
+    relabelled,
+    sweep,
+    t_errors,
+    tpr_at_fpr,
 )
-from pudm_lib.data.pixels import to_model_range
-from pudm_lib.data.splits import make_split
-from pudm_lib.detection.outcomes import PAPER_STEP
-from pudm_lib.detection.roc import auc, mean_auc, mean_auc_interval
-from pudm_lib.detection.rules import choose_rule, split_indices
-from pudm_lib.detection.t_error import all_t_se, t_errors
-from pudm_lib.experiments.many import run_many
-from pudm_lib.experiments.one import load_model
-from pudm_lib.experiments.settings import experiment
-from pudm_lib.machine.devices import resolve_device
-from pudm_lib.measures.judge import load_judge
-
-use_book_style()
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -64,13 +66,16 @@ resolution = 0  # pixels a side, 0: the preset's
 studies = "committed"  # tables of larger images: committed (loaded) or measured (long)
 
 # %%
+page = pu.Page("10_detect_generated_images", globals())
 settings = {"dataset": dataset, "normal": normal, "steps": steps, "resolution": resolution}
 settings = {name: value for name, value in settings.items() if value != 0}
-experiments = [experiment(preset, **settings, method=method, seed=s) for s in seeds]
-augmented = experiment(preset, **settings, method=method, seed=seeds[0], augmentation="affine")
+experiments = [pu.experiment(preset, **settings, method=method, seed=s) for s in seeds]
+augmented = pu.experiment(preset, **settings, method=method, seed=seeds[0], augmentation="affine")
 first = experiments[0]
 chapter = {"chapter": "10_detect_generated_images", "preset": preset}
-protected = {m: [experiment(preset, **settings, method=m, seed=s) for s in seeds] for m in others}
+protected = {
+    m: [pu.experiment(preset, **settings, method=m, seed=s) for s in seeds] for m in others
+}
 if len({*seeds}) < 2:
     raise ValueError(f"seeds={seeds}, must be at least two different ones")
 levels = levels or (17 if dataset == "digits" else 256)
@@ -122,14 +127,12 @@ print(
 # The models are those of chapter 05, and one that was trained on augmented images in chapter 02.
 
 # %%
-from pudm_lib.detection.shortcuts import matched_images, quantise
-
-results = run_many([*experiments, augmented])
-models = [load_model(e) for e in experiments]
-device = resolve_device(first.training.device)
-judge = load_judge(first.data, device=device)
-x_test = make_split(first.data, seeds[0]).x_test
-(order,) = split_indices(len(x_test), [1.0], seed=0)
+results = pu.run_many([*experiments, augmented])
+models = [pu.load_model(e) for e in experiments]
+device = pu.machine.resolve_device(first.training.device)
+judge = pu.load_judge(first.data, device=device)
+x_test = pu.make_split(first.data, seeds[0]).x_test
+(order,) = pu.detection.split_indices(len(x_test), [1.0], seed=0)
 real = quantise(x_test[order[:num_real]], levels)
 
 
@@ -137,7 +140,7 @@ def matched(images, seed):
     """Of the images those that give the real ones' classes in the same shares."""
     if preset == "ci":  # its models have not learned to draw classes
         return images[:num_generated]
-    return matched_images(images, real, judge, seed=seed, limit=num_generated)
+    return pu.detection.matched_images(images, real, judge, seed=seed, limit=num_generated)
 
 
 drawn = [matched(r.samples, r.experiment.seed) for r in results]
@@ -154,9 +157,7 @@ print(f"{len(real)} real held-out images; {[len(g) for g in generated]} generate
 # Equations (1) to (4) as they stand, against the library's sweep. The library computes all $T_{SE}$ of one $\delta$ in one walk: the network's answer at a node serves the step up from it *and* the step down from it, so six errors cost seven evaluations and not twelve.
 
 # %%
-from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas
-
-alphas_cumprod = alphas_cumprod_of(linear_betas(1000))
+alphas_cumprod = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas(1000))
 
 
 @torch.no_grad()
@@ -178,7 +179,7 @@ def error_by_hand(model, x0, t_se, step_size):
 
 few = real[:8]
 steps_up = all_t_se(PAPER_STEP)
-x0 = to_model_range(few).to(device)
+x0 = pu.to_model_range(few).to(device)
 by_hand = torch.stack([error_by_hand(models[0], x0, t, PAPER_STEP) for t in steps_up]).cpu()
 calls = []
 counter = models[0].register_forward_pre_hook(lambda *_: calls.append(1))
@@ -203,29 +204,25 @@ rows = {
     "mean of real": panels[:, :n].mean(1),
     "mean of generated": panels[:, n:].mean(1),
 }
-figure, axes = new_figure(4, 7, figsize=(9, 5.4))
-for row, (name, tiles) in enumerate(rows.items()):
-    for column, tile in enumerate(tiles):
-        axis = axes[7 * row + column]
-        # One scale for the two pictures of a column, and one for its two means.
-        pair = list(rows.values())[2 * (row // 2) : 2 * (row // 2) + 2]
-        top = max(p[column].max().item() for p in pair)
-        axis.imshow(tile, cmap="gray" if column == 0 else "magma", vmin=0, vmax=top)
-        axis.set(xticks=[], yticks=[])
-        axis.grid(False)
-        axis.set_title(["image", *steps_up][column] if row == 0 else "")
-    axes[7 * row].set_ylabel(name)
-show_figure(
-    figure,
-    "10_maps",
-    alt="Four rows of seven small pictures: a real digit, a generated digit, and the means over all real and all "
-    "generated ones; in each row the image and its error maps at six steps from 165 to 990. At low noise the "
-    "error sits on the strokes, at high noise on the border, most where digits touch the upper and the lower edge.",
-    **chapter,
-    parameters=settings | {"method": method, "seed": seeds[0], "step_size": PAPER_STEP},
-    numbers={"t_se": steps_up, "mean_error": maps.sum((2, 3)).mean(1)},
-    device=first.training.device,
-)
+
+# %%
+with page.figure("10_maps", 4, 7, figsize=(9, 5.4)) as (fig, axes):
+    for row, (name, tiles) in enumerate(rows.items()):
+        for column, tile in enumerate(tiles):
+            axis = axes[7 * row + column]
+            # One scale for the two pictures of a column, and one for its two means.
+            pair = list(rows.values())[2 * (row // 2) : 2 * (row // 2) + 2]
+            top = max(p[column].max().item() for p in pair)
+            axis.imshow(tile, cmap="gray" if column == 0 else "magma", vmin=0, vmax=top)
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+            axis.set_title(["image", *steps_up][column] if row == 0 else "")
+        axes[7 * row].set_ylabel(name)
+    fig.numbers(t_se=steps_up, mean_error=maps.sum((2, 3)).mean(1))
+    fig.alt("""Four rows of seven small pictures: a real digit, a generated digit, and the means
+        over all real and all generated ones; in each row the image and its error maps at
+        six steps from 165 to 990. At low noise the error sits on the strokes, at high noise
+        on the border, most where digits touch the upper and the lower edge.""")
 
 # %% [markdown]
 # *Caption. Left column: the image. Then its error map at each $T_{SE}$, brighter is larger; a column shares its scale within the two examples and within the two means.*
@@ -242,23 +239,11 @@ show_figure(
 #
 # **Predict.** Which of the three can a few plain pixel statistics (number of different values, share of black, mean contrast) find without any diffusion model?
 
-
 # %%
-from pudm_lib.detection.outcomes import (
-    by_pixels,
-    by_rule,
-    early,
-    half,
-    late,
-    paper_curve,
-    sweep,
-)
-from pudm_lib.detection.shortcuts import crop_as_released, jpeg
-
 augmented_samples = quantise(drawn[-1], levels)
 left_in = {
-    "augmentation left in": (load_model(augmented), augmented_samples),
-    "crop left in": (models[0], quantise(crop_as_released(generated[0]), levels)),
+    "augmentation left in": (pu.load_model(augmented), augmented_samples),
+    "crop left in": (models[0], quantise(pu.detection.crop_as_released(generated[0]), levels)),
     "both removed": (models[0], generated[0]),
 }
 shortcut = {
@@ -266,7 +251,7 @@ shortcut = {
 }
 curves = {name: paper_curve(found) for name, found in shortcut.items()}
 rules = {name: choose_rule(half(early, found)) for name, found in shortcut.items()}
-tested = {name: float(auc(*by_rule(found).scores)) for name, found in shortcut.items()}
+tested = {name: float(auc(*pu.detection.by_rule(found).scores)) for name, found in shortcut.items()}
 for name, rule in rules.items():
     sign = "smaller" if rule.sign < 0 else "larger"
     print(f"{name:22s} T_SE {rule.key[1]}, {sign} is generated: test AUC {tested[name]:.3f}")
@@ -280,55 +265,53 @@ formats = {
     "both as JPEG": (jpeg(real), jpeg(drawn[0])),
     f"both {levels} levels": (real, generated[0]),
 }
-pixel_areas = {name: float(auc(*by_pixels(*pair).scores)) for name, pair in formats.items()}
+pixel_areas = {
+    name: float(auc(*pu.detection.by_pixels(*pair).scores)) for name, pair in formats.items()
+}
 print({name: round(value, 3) for name, value in pixel_areas.items()})
 
 # %%
-figure, axes = new_figure(1, 2, figsize=(9.5, 3.6), width_ratios=[1.3, 1])
 looks = {
-    "augmentation left in": (ORANGE, "s--"),
-    "crop left in": (PURPLE, "^:"),
-    "both removed": (BLUE, "o-"),
+    "augmentation left in": (pu.ORANGE, "s--"),
+    "crop left in": (pu.PURPLE, "^:"),
+    "both removed": (pu.BLUE, "o-"),
 }
-for name, (colour, style) in looks.items():
-    axes[0].plot(steps_up, curves[name], style, color=colour, label=name)
-axes[0].axhline(0.5, color=GREY, linewidth=1)
-axes[0].set(xlabel="T_SE", ylabel="AUC with the paper's sign", ylim=(-0.03, 1.03), xticks=steps_up)
-axes[0].set_title("SeDID sees the augmentation and the crop")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
-axes[1].barh(list(pixel_areas), list(pixel_areas.values()), color=[ORANGE] * 4 + [BLUE] * 2)
-axes[1].axvline(0.5, color=GREY, linewidth=1)
-axes[1].set(xlabel="AUC", xlim=(0, 1))
-axes[1].invert_yaxis()
-axes[1].set_title("Pixel statistics, no model in them")
 
 # %%
 before, *_, after = pixel_areas.values()
 fall = tested["augmentation left in"] - tested["both removed"]
-shortcut_claims = [
-    claim(
+with page.figure("10_shortcuts", 1, 2, figsize=(9.5, 3.6), width_ratios=[1.3, 1]) as (fig, axes):
+    for name, (colour, style) in looks.items():
+        axes[0].plot(steps_up, curves[name], style, color=colour, label=name)
+    axes[0].axhline(0.5, color=pu.GREY, linewidth=1)
+    axes[0].set(
+        xlabel="T_SE", ylabel="AUC with the paper's sign", ylim=(-0.03, 1.03), xticks=steps_up
+    )
+    axes[0].set_title("SeDID sees the augmentation and the crop")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
+    axes[1].barh(
+        list(pixel_areas), list(pixel_areas.values()), color=[pu.ORANGE] * 4 + [pu.BLUE] * 2
+    )
+    axes[1].axvline(0.5, color=pu.GREY, linewidth=1)
+    axes[1].set(xlabel="AUC", xlim=(0, 1))
+    axes[1].invert_yaxis()
+    axes[1].set_title("Pixel statistics, no model in them")
+    fig.numbers(curves=curves, chosen=tested, pixel_statistics=pixel_areas)
+    fig.check(
         "with augmentation left in, the T_SE chosen on validation has AUC 0.9",
         tested["augmentation left in"],
         at_least=0.9,
-    ),
-    claim("without the shortcuts the rule chosen anew has less AUC", fall, at_least=0.05),
-    claim("pixel statistics tell 17 grey levels from 256", before, at_least=0.99),
-    claim("with equal grey levels they fall", before - after, at_least=0.01),
-]
-show_figure(
-    figure,
-    "10_shortcuts",
-    alt="Left: AUC of SeDID over six steps, lowest and highest: "
-    + "; ".join(f"{name} {min(c):.2f} and {max(c):.2f}" for name, c in curves.items())
-    + ". Right: AUC of pixel statistics: "
-    + ", ".join(f"{name} {value:.2f}" for name, value in pixel_areas.items())
-    + ".",
-    **chapter,
-    parameters=settings | {"method": method, "seed": seeds[0], "step_size": PAPER_STEP},
-    numbers={"curves": curves, "chosen": tested, "pixel_statistics": pixel_areas},
-    claims=shortcut_claims if asserted else (),
-    device=first.training.device,
-)
+    )
+    fig.check("without the shortcuts the rule chosen anew has less AUC", fall, at_least=0.05)
+    fig.check("pixel statistics tell 17 grey levels from 256", before, at_least=0.99)
+    fig.check("with equal grey levels they fall", before - after, at_least=0.01)
+    fig.alt(
+        "Left: AUC of SeDID over six steps, lowest and highest: "
+        + "; ".join((f"{name} {min(c):.2f} and {max(c):.2f}" for name, c in curves.items()))
+        + ". Right: AUC of pixel statistics: "
+        + ", ".join((f"{name} {value:.2f}" for name, value in pixel_areas.items()))
+        + "."
+    )
 
 # %% [markdown]
 # *Caption. Left: test AUC of the t-error, one model each. Right: a logistic regression on eight numbers an image, fitted on the validation half.*
@@ -348,8 +331,6 @@ show_figure(
 # The paper chooses $T_{SE}$ and $\delta$ by looking at the results. Here is the whole map on the validation half, mean over the models: what the paper's Figures 2 to 4 show.
 
 # %%
-from pudm_lib.detection.roc import real_images_needed, tpr_at_fpr
-
 found = [sweep(m, real, g, step_sizes) for m, g in zip(models, generated, strict=True)]
 validation = [half(early, f) for f in found]
 test = [half(late, f) for f in found]
@@ -357,7 +338,7 @@ area_map = {
     key: float(np.mean([auc(-v[key][0], -v[key][1]) for v in validation])) for key in found[0]
 }
 RATE = 0.01  # of real images accused
-measurable = len(early(real)) >= real_images_needed(RATE)  # not under ci
+measurable = len(early(real)) >= pu.detection.real_images_needed(RATE)  # not under ci
 
 
 def found_at_rate(pairs):
@@ -389,27 +370,25 @@ def draw_map(axis, values, title, label, **colours):
     axis.figure.colorbar(dots, ax=axis, label=label)
 
 
-figure, axes = new_figure(2, 1, figsize=(8.5, 5.4), sharex=True)
 look = {"cmap": "PuOr", "vmin": 0.2, "vmax": 0.8}
-draw_map(axes[0], area_map, "The sign turns with the noise level", "AUC, paper's sign", **look)
 title = "One real image in a hundred accused: few samples are found"
-draw_map(axes[1], rate_map, title, "TPR at 1 % FPR", cmap="Purples", vmin=0)
-axes[1].set(xlabel="T_SE")
-show_figure(
-    figure,
-    "10_sweep",
-    alt=f"Two maps of squares for every step size and T_SE. AUC on the validation half: lowest "
-    f"{area_map[low]:.2f} at step size {low[0]}, T_SE {low[1]}; highest {area_map[high]:.2f} at step size "
-    f"{high[0]}, T_SE {high[1]}. True positive rate at 1 % false positives: at most {rate_map[most]:.2f}, "
-    f"at step size {most[0]}, T_SE {most[1]}.",
-    **chapter,
-    parameters=settings | {"method": method, "seeds": seeds},
-    numbers={
-        "auc": {f"{size}/{t}": value for (size, t), value in area_map.items()},
-        "tpr_at_0.01": {f"{size}/{t}": value for (size, t), value in rate_map.items()},
-    },
-    device=first.training.device,
-)
+
+# %%
+with page.figure("10_sweep", 2, 1, figsize=(8.5, 5.4), sharex=True) as (fig, axes):
+    draw_map(axes[0], area_map, "The sign turns with the noise level", "AUC, paper's sign", **look)
+    draw_map(axes[1], rate_map, title, "TPR at 1 % FPR", cmap="Purples", vmin=0)
+    axes[1].set(xlabel="T_SE")
+    fig.numbers(
+        **{
+            "auc": {f"{size}/{t}": value for (size, t), value in area_map.items()},
+            "tpr_at_0.01": {f"{size}/{t}": value for (size, t), value in rate_map.items()},
+        }
+    )
+    fig.alt(f"""Two maps of squares for every step size and T_SE. AUC on the validation half: lowest
+        {area_map[low]:.2f} at step size {low[0]}, T_SE {low[1]}; highest
+        {area_map[high]:.2f} at step size {high[0]}, T_SE {high[1]}. True positive rate at 1
+        % false positives: at most {rate_map[most]:.2f}, at step size {most[0]}, T_SE
+        {most[1]}.""")
 
 # %% [markdown]
 # *Caption. Above 0.5 generated images have the smaller error, as the paper expects; below, the larger.*
@@ -419,8 +398,6 @@ show_figure(
 # The paper's Table 1 has one column a data set. Ours stands beside it; sign and threshold as the paper has them, the threshold from the validation half.
 
 # %%
-from pudm_lib.detection.roc import accuracy, best_threshold
-
 PAPER_TABLE_1 = {  # T_SE: AUC and ACC on CIFAR-10, Tiny-ImageNet, CelebA
     165: (0.4954, 0.5089, 0.1278, 0.5000, 0.9985, 0.9843),
     330: (0.5415, 0.5279, 0.0606, 0.5000, 0.4213, 0.5103),
@@ -435,7 +412,7 @@ def paper_row(t_se):
     """Mean over models, with the paper's sign: AUC, its interval, ACC, TPR at 1 % FPR."""
     at = (PAPER_STEP, t_se)
     pairs = [(-t[at][0], -t[at][1]) for t in test]
-    thresholds = [best_threshold(-v[at][0], -v[at][1]) for v in validation]
+    thresholds = [pu.detection.best_threshold(-v[at][0], -v[at][1]) for v in validation]
     right = [accuracy(*pair, h) for pair, h in zip(pairs, thresholds, strict=True)]
     rate = found_at_rate([t[at] for t in test])
     return mean_auc(pairs), mean_auc_interval(pairs), np.mean(right), rate
@@ -456,12 +433,10 @@ for t, (area, (low, high), right, rate) in table_1.items():
 # The paper leaves an automatic choice of $T_{SE}$ and $\delta$ to future work. A rule that needs no eye: of all candidates take the one whose AUC on the validation half is farthest from 0.5, with its sign and its threshold. What it says of itself there is too good, being the best of many.
 
 # %%
-from pudm_lib.detection.rules import summary
-
 rules = [choose_rule(v) for v in validation]
 stat = [rule.apply(t) for rule, t in zip(rules, test, strict=True)]
 for seed, rule, t in zip(seeds, rules, test, strict=True):
-    numbers = summary(rule, t)
+    numbers = pu.detection.summary(rule, t)
     print(
         f"seed {seed}: step size {rule.key[0]}, T_SE {rule.key[1]}, sign {rule.sign:+d}: validation "
         f"{rule.validation_auc:.3f}, test " + ", ".join(f"{k} {v:.3f}" for k, v in numbers.items())
@@ -473,9 +448,9 @@ def draw_scores(step_size, level):
     """Histograms of the scores nearest to a noise level, first model, test half."""
     t_se = min(all_t_se(step_size), key=lambda t: abs(t - level))
     pair = [np.log10(s) for s in test[0][step_size, t_se]]
-    figure, axes = new_figure(1, 1, figsize=(7, 3))
+    figure, axes = pu.style.new_figure(1, 1, figsize=(7, 3))
     bins = np.linspace(*np.quantile(np.concatenate(pair), (0.002, 0.998)), 40)
-    for scores, name, colour in zip(pair, ("real", "generated"), (GREY, PURPLE), strict=True):
+    for scores, name, colour in zip(pair, ("real", "generated"), (pu.GREY, pu.PURPLE), strict=True):
         style = {"histtype": "stepfilled" if name == "real" else "step", "linewidth": 2}
         axes[0].hist(scores, bins, density=True, color=colour, alpha=0.6, label=name, **style)
     area = auc(-pair[0], -pair[1])
@@ -486,16 +461,14 @@ def draw_scores(step_size, level):
 
 
 at_first = rules[0].key
-show_figure(
-    draw_scores(*at_first),
-    "10_scores",
-    alt="Two overlapping histograms, the logarithm of the t-error of real and of generated test images of the "
-    f"first model at step size {at_first[0]}, T_SE {at_first[1]}; AUC of the chosen rule {auc(*stat[0]):.2f}.",
-    **chapter,
-    parameters=settings | {"method": method, "seed": seeds[0]},
-    numbers={"t_se": at_first[1], "step_size": at_first[0], "auc": auc(*stat[0])},
-    device=first.training.device,
-)
+
+# %%
+with page.figure("10_scores") as (fig, ax):
+    # ?? no figure
+    fig.numbers(t_se=at_first[1], step_size=at_first[0], auc=auc(*stat[0]))
+    fig.alt(f"""Two overlapping histograms, the logarithm of the t-error of real and of generated
+        test images of the first model at step size {at_first[0]}, T_SE {at_first[1]}; AUC
+        of the chosen rule {auc(*stat[0]):.2f}.""")
 
 # %% [markdown]
 # *Caption. The step that the rule chose for the first model; filled: real, outline: generated.*
@@ -503,25 +476,20 @@ show_figure(
 # **Try it.** The same figure again, this time with controls below it in JupyterLab: move the step size and $T_{SE}$. Where do the histograms change sides?
 
 # %%
-from pudm_lib.widgets.controls import Control, explore
-
-explore(
+pu.explore(
     draw_scores,
     alt=lambda step_size, level: (
         "Histograms of the t-errors of real and of generated images, "
         f"step size {step_size}, T_SE nearest to {level}."
     ),
-    step_size=Control("step size", step_sizes, at_first[0]),
-    level=Control("T_SE near", sorted({*range(50, 1000, 50), at_first[1]}), at_first[1]),
+    step_size=pu.Control("step size", step_sizes, at_first[0]),
+    level=pu.Control("T_SE near", sorted({*range(50, 1000, 50), at_first[1]}), at_first[1]),
 )
 
 # %% [markdown]
 # One number tells the two apart in part. There are many numbers: every $T_{SE}$ of every $\delta$. A **multi-step score**, also the paper's future work, is a logistic regression on the logarithms of them all, fitted on the validation half; its penalty, as every setting of this chapter, was chosen on seed 100. **Predict.** Better than the best single step, or lost in the noise of so few images?
 
-
 # %%
-from pudm_lib.detection.outcomes import by_steps
-
 six = [{(PAPER_STEP, t): f[PAPER_STEP, t] for t in steps_up} for f in found]
 multi_six = [by_steps(f).scores for f in six]
 multi_all = [by_steps(f).scores for f in found]
@@ -546,7 +514,7 @@ for name, (gain, (low, high)) in gains.items():
 # %%
 members = []
 for e in experiments:
-    split = make_split(e.data, e.seed)
+    split = pu.make_split(e.data, e.seed)
     known = split.x_unlabeled[~split.hidden_labels]
     members.append(quantise(known[: len(real)], levels))
 against = {}
@@ -558,11 +526,7 @@ for name, a, b in (
     scored = [sweep(m, x, y, [PAPER_STEP]) for m, x, y in zip(models, a, b, strict=True)]
     against[name] = np.mean([paper_curve(s) for s in scored], axis=0)
 
-
 # %%
-from pudm_lib.detection.outcomes import relabelled, with_nothing_to_find
-from pudm_lib.detection.roc import auc_interval
-
 generator = np.random.default_rng(0)
 n, total = len(real), len(real) + len(generated[0])
 controls = {
@@ -570,53 +534,50 @@ controls = {
     "shuffled labels": relabelled(found[0], generator.permutation(total), n),
 }
 null = {
-    f"{name}, {kind}": (float(auc(*outcome.scores)), auc_interval(*outcome.scores))
+    f"{name}, {kind}": (float(auc(*outcome.scores)), pu.detection.auc_interval(*outcome.scores))
     for name, scores in controls.items()
-    for kind, outcome in with_nothing_to_find(scores).items()
+    for kind, outcome in pu.detection.with_nothing_to_find(scores).items()
 }
 for name, (area, (low, high)) in null.items():
     print(f"{name:30s} {area:.3f} [{low:.3f}, {high:.3f}]")
 
 # %%
-figure, axes = new_figure(1, 2, figsize=(9.5, 3.4), width_ratios=[1.3, 1])
-looks = {"generated against held-out": (BLUE, "o-"), "generated against training": (PURPLE, "s--")}
-looks["training against held-out"] = (ORANGE, "^:")
-for name, (colour, style) in looks.items():
-    axes[0].plot(steps_up, against[name], style, color=colour, label=name)
-axes[0].axhline(0.5, color=GREY, linewidth=1)
-axes[0].set(xlabel="T_SE", ylabel="AUC with the paper's sign", ylim=(0.2, 0.9), xticks=steps_up)
-axes[0].set_title("Membership explains little of it")
-axes[0].legend(loc="lower right")
-for row, (area, interval) in enumerate(null.values()):
-    bars = error_bars([area], [interval])
-    axes[1].errorbar(area, row, xerr=bars, fmt="D", color=GREY, capsize=4)
-axes[1].axvline(0.5, color="black", linestyle="--")
-axes[1].set_yticks(range(len(null)), list(null))
-axes[1].set(xlabel="AUC, test half", xlim=(0.2, 0.8), ylim=(len(null) - 0.5, -0.5))
-axes[1].set_title("Nothing to find, nothing found")
-control_claims = [
-    claim(
-        f"{name}: by how much the interval misses 0.5",
-        max(0, low - 0.5, 0.5 - high),
-        at_most=0,
-        interval=(low, high),
-    )
-    for name, (area, (low, high)) in null.items()
-]
-show_figure(
-    figure,
-    "10_controls",
-    alt="Left: AUC over six steps of generated against held-out images, "
-    f"{against['generated against held-out'].max():.2f} at most, of generated against training images, "
-    f"{against['generated against training'].max():.2f} at most, and of training against held-out images, from "
-    f"{against['training against held-out'].min():.2f} to {against['training against held-out'].max():.2f}. "
-    "Right: four controls with intervals around 0.5.",
-    **chapter,
-    parameters=settings | {"method": method, "seeds": seeds},
-    numbers={"auc": against, "controls": null},
-    claims=control_claims if asserted else (),
-    device=first.training.device,
-)
+looks = {
+    "generated against held-out": (pu.BLUE, "o-"),
+    "generated against training": (pu.PURPLE, "s--"),
+}
+looks["training against held-out"] = (pu.ORANGE, "^:")
+
+# %%
+with page.figure("10_controls", 1, 2, figsize=(9.5, 3.4), width_ratios=[1.3, 1]) as (fig, axes):
+    for name, (colour, style) in looks.items():
+        axes[0].plot(steps_up, against[name], style, color=colour, label=name)
+    axes[0].axhline(0.5, color=pu.GREY, linewidth=1)
+    axes[0].set(xlabel="T_SE", ylabel="AUC with the paper's sign", ylim=(0.2, 0.9), xticks=steps_up)
+    axes[0].set_title("Membership explains little of it")
+    axes[0].legend(loc="lower right")
+    for row, (area, interval) in enumerate(null.values()):
+        bars = pu.style.error_bars([area], [interval])
+        axes[1].errorbar(area, row, xerr=bars, fmt="D", color=pu.GREY, capsize=4)
+    axes[1].axvline(0.5, color="black", linestyle="--")
+    axes[1].set_yticks(range(len(null)), list(null))
+    axes[1].set(xlabel="AUC, test half", xlim=(0.2, 0.8), ylim=(len(null) - 0.5, -0.5))
+    axes[1].set_title("Nothing to find, nothing found")
+    fig.numbers(auc=against, controls=null)
+    for name, (area, (low, high)) in null.items():
+        fig.check(
+            f"{name}: by how much the interval misses 0.5",
+            max(0, low - 0.5, 0.5 - high),
+            at_most=0,
+            interval=(low, high),
+        )
+    fig.alt(f"""Left: AUC over six steps of generated against held-out images,
+        {against["generated against held-out"].max():.2f} at most, of generated against
+        training images, {against["generated against training"].max():.2f} at most, and of
+        training against held-out images, from
+        {against["training against held-out"].min():.2f} to
+        {against["training against held-out"].max():.2f}. Right: four controls with
+        intervals around 0.5.""")
 
 # %% [markdown]
 # *Caption. Left: test AUC at step size 165, mean over models; the first-named images take the place of the generated ones. Right: the first model's scores with labels that mean nothing, 95 % intervals.*
@@ -642,13 +603,11 @@ show_figure(
 # **Predict.** Which one wins?
 
 # %%
-from pudm_lib.studies.detector_tables import all_detectors, table_numbers
-
 outcomes = [
-    all_detectors(m, f, real, g, seed=s, network_steps=network_steps, device=device)
+    pu.studies.all_detectors(m, f, real, g, seed=s, network_steps=network_steps, device=device)
     for m, f, g, s in zip(models, found, generated, seeds, strict=True)
 ]
-table = table_numbers(outcomes)
+table = pu.studies.table_numbers(outcomes)
 assert table["auc"]["SeDID Stat"] == mean_auc(stat)  # the rule that we followed above
 for name, area in table["auc"].items():
     low, high = table["interval"][name]
@@ -658,17 +617,17 @@ for name, area in table["auc"].items():
 # %%
 def draw_table(numbers, order, title, beside=()):
     """A row a detector: mean and interval, dots for models; other means beside them."""
-    figure, axes = new_figure(1, 1, figsize=(8, 4.4))
+    figure, axes = pu.style.new_figure(1, 1, figsize=(8, 4.4))
     for row, name in enumerate(order):
         area, each = numbers["auc"][name], numbers["each"][name]
         family = "SeDID" in name or "multi" in name
-        colour = ORANGE if "pixel" in name else BLUE if family else GREY
-        bars = error_bars([area], [numbers["interval"][name]])
+        colour = pu.ORANGE if "pixel" in name else pu.BLUE if family else pu.GREY
+        bars = pu.style.error_bars([area], [numbers["interval"][name]])
         axes[0].errorbar(area, row, xerr=bars, fmt="D", color=colour, capsize=4)
         axes[0].plot(each, [row + 0.25] * len(each), "o", color=colour, alpha=0.45, markersize=4)
     for marker, (label, areas) in zip("x|", beside, strict=False):
         rows = [order.index(name) for name in areas]
-        axes[0].plot(list(areas.values()), rows, marker, color=BLACK, markersize=9, label=label)
+        axes[0].plot(list(areas.values()), rows, marker, color=pu.BLACK, markersize=9, label=label)
     if beside:
         axes[0].legend(loc="lower left")
     axes[0].axvline(0.5, color="0.5", linestyle="--")
@@ -699,32 +658,26 @@ def table_claims(numbers, steps=("six steps", "all steps"), where=""):
     for name in steps:
         gain, interval = numbers["gain_of_multi_step"][name]
         text = f"{where}multi-step ({name}) is at least as good as the best single step"
-        made.append(claim(text, gain, at_least=0, interval=interval))
+        made.append(PAGE.claim(text, gain, at_least=0, interval=interval))
     for text, pair in (
         ("SeDID Stat beats the denoising loss", "SeDID Stat over denoising loss, 1 noise"),
         ("SeDID NN beats SeDID Stat at the same step size", "SeDID NN over SeDID Stat, step 165"),
     ):
         ahead, interval = numbers["leads"][pair]
         options = {"at_least": 0, "interval": interval, "source": "paper"}
-        made.append(claim(where + text, ahead, **options))
+        made.append(PAGE.claim(where + text, ahead, **options))
     return made
 
 
-detector_claims = table_claims(table)
-show_figure(
-    draw_table(table, order, best),
-    "10_detectors",
-    alt="Dot plot of AUC with intervals for "
-    + "; ".join(f"{name} {table['auc'][name]:.2f}" for name in reversed(order))
-    + ".",
-    **chapter,
-    parameters=settings
-    | {"method": method, "seeds": seeds, "network_steps": network_steps}
-    | {"step_sizes": step_sizes, "levels": levels},
-    numbers=table | {"share_of_black": black},
-    claims=detector_claims if asserted else (),
-    device=first.training.device,
-)
+# %%
+with page.figure("10_detectors") as (fig, ax):
+    # ?? no figure
+    fig.numbers(**table | {"share_of_black": black})
+    fig.alt(
+        "Dot plot of AUC with intervals for "
+        + "; ".join(f"{name} {table['auc'][name]:.2f}" for name in reversed(order))
+        + "."
+    )
 
 # %% [markdown]
 # *Caption. Diamonds: mean over models with the bootstrap interval of the test images (real images drawn jointly for all models); dots: models. Blue: SeDID's family, grey: other scores of the model, orange: pixels alone.*
@@ -749,14 +702,6 @@ print(f"AUC of that alone {black['auc']:.3f}")
 
 
 # %%
-from pudm_lib.detection.learned import (
-    fit_logistic,
-    log_errors,
-    logistic_score,
-    pixel_statistics,
-)
-
-
 def three_detectors(model, real_images, generated_images):
     """Fitted on these images: a function images -> scores, larger is generated."""
     swept = sweep(model, real_images, generated_images, [PAPER_STEP])
@@ -787,9 +732,6 @@ def areas(detectors, real_sets, generated_sets):
 
 
 # %%
-from pudm_lib.detection.shortcuts import blurred, noisy
-
-
 def made_for(change):
     """Detectors made for changed images, one a model."""
     return [
@@ -811,7 +753,6 @@ renewed = {}
 for name, count in coarser.items():
     change = partial(quantise, levels=count)
     renewed[name] = shown(made_for(change), change)
-
 changes = {
     "unchanged": lambda x: x,
     "8 levels": partial(quantise, levels=8),
@@ -819,7 +760,7 @@ changes = {
     "noise 16": partial(noisy, deviation=16),
     "JPEG 90": partial(jpeg, quality=90),
     "JPEG 50": partial(jpeg, quality=50),
-    "blur 0.5": partial(blurred, sigma=0.5),
+    "blur 0.5": partial(pu.detection.blurred, sigma=0.5),
 }
 robust = {name: shown(fitted, change) for name, change in changes.items()}
 
@@ -827,11 +768,11 @@ robust = {name: shown(fitted, change) for name, change in changes.items()}
 # %%
 def dots_by_detector(axis, tables):
     """One row a condition, three detectors side by side."""
-    looks = {"SeDID Stat, step 165": (BLUE, "o"), "multi-step, six": (PURPLE, "D")}
-    looks["pixel statistics"] = (ORANGE, "s")
+    looks = {"SeDID Stat, step 165": (pu.BLUE, "o"), "multi-step, six": (pu.PURPLE, "D")}
+    looks["pixel statistics"] = (pu.ORANGE, "s")
     for shift, (name, (colour, marker)) in zip((-0.22, 0, 0.22), looks.items(), strict=True):
         values = [table[name][0] for table in tables.values()]
-        bars = error_bars(values, [table[name][1] for table in tables.values()])
+        bars = pu.style.error_bars(values, [table[name][1] for table in tables.values()])
         at = np.arange(len(tables)) + shift
         style = {"fmt": marker, "color": colour, "capsize": 2, "markersize": 5}
         axis.errorbar(values, at, xerr=bars, label=name, **style)
@@ -840,27 +781,22 @@ def dots_by_detector(axis, tables):
     axis.set(xlabel="AUC, test half", xlim=(0, 1), ylim=(len(tables) - 0.5, -0.5))
 
 
-figure, axes = new_figure(1, 2, figsize=(10, 4.4))
-dots_by_detector(axes[0], renewed)
-axes[0].set_title("Made anew for coarser images")
-dots_by_detector(axes[1], robust)
-axes[1].set_title("Made for one pipe, shown another")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 words = [
     f"{name}: " + ", ".join(f"{d} {value:.2f}" for d, (value, _) in table.items())
     for table_of in (renewed, robust)
     for name, table in table_of.items()
 ]
-show_figure(
-    figure,
-    "10_robust",
-    alt="AUC of three detectors. Left, made anew for both kinds with fewer grey levels; right, made for "
-    f"unchanged images and shown changed ones. {'; '.join(words)}.",
-    **chapter,
-    parameters=settings | {"method": method, "seeds": seeds, "step_size": PAPER_STEP},
-    numbers={"made_anew": renewed, "as_made": robust},
-    device=first.training.device,
-)
+
+# %%
+with page.figure("10_robust", 1, 2, figsize=(10, 4.4)) as (fig, axes):
+    dots_by_detector(axes[0], renewed)
+    axes[0].set_title("Made anew for coarser images")
+    dots_by_detector(axes[1], robust)
+    axes[1].set_title("Made for one pipe, shown another")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    fig.numbers(made_anew=renewed, as_made=robust)
+    fig.alt(f"""AUC of three detectors. Left, made anew for both kinds with fewer grey levels;
+        right, made for unchanged images and shown changed ones. {"; ".join(words)}.""")
 
 # %% [markdown]
 # *Caption. Both kinds of images are always changed alike: coarser grey levels, normal noise of 4 or 16 grey values, JPEG of quality 90 or 50, blur of half a pixel. Left: detectors fitted on changed images; right: on unchanged ones.*
@@ -872,19 +808,18 @@ show_figure(
 # In practice the detector's model is seldom the one that made the image. So each detector, made with its own model's samples, gets images of the other seeds' models, of models trained with another method, and of a generator that is no diffusion model: a Gaussian along the principal components of the training images. **Predict.** How much does a detector lose on images that its model did not make?
 
 # %%
-from pudm_lib.book.style import METHOD_LABELS
-from pudm_lib.detection.shortcuts import gaussian_images
-
-made = {m: run_many(e) for m, e in protected.items()}
+made = {m: pu.run_many(e) for m, e in protected.items()}
 foreign = {"its own": generated, "another seed": generated[1:] + generated[:1]}
 for m in others:
     samples = [matched(r.samples, r.experiment.seed) for r in made[m]]
-    foreign[METHOD_LABELS[m]] = [quantise(images, levels) for images in samples]
+    foreign[pu.METHOD_LABELS[m]] = [quantise(images, levels) for images in samples]
 gaussian = []
 for e in experiments:
-    training = make_split(e.data, e.seed).x_unlabeled
+    training = pu.make_split(e.data, e.seed).x_unlabeled
     components = min(20, training[0].numel() // 2)
-    images = gaussian_images(training, 4 * num_generated, components=components, seed=e.seed)
+    images = pu.detection.gaussian_images(
+        training, 4 * num_generated, components=components, seed=e.seed
+    )
     gaussian.append(quantise(matched(images, e.seed), levels))
 foreign["PCA Gaussian"] = gaussian
 held_out = [late(real)] * len(seeds)
@@ -897,34 +832,32 @@ transfer = {
 # The other way round: each method's model as detector of its *own* samples. Does training a model not to draw sensitive images make its images easier or harder to find?
 
 # %%
-home = {METHOD_LABELS[method]: robust["unchanged"]}
+home = {pu.METHOD_LABELS[method]: robust["unchanged"]}
 for m in others:
-    sets = foreign[METHOD_LABELS[m]]
+    sets = foreign[pu.METHOD_LABELS[m]]
     own = [
-        three_detectors(load_model(e), early(real), early(images))
+        three_detectors(pu.load_model(e), early(real), early(images))
         for e, images in zip(protected[m], sets, strict=True)
     ]
-    home[METHOD_LABELS[m]] = areas(own, held_out, [late(images) for images in sets])
+    home[pu.METHOD_LABELS[m]] = areas(own, held_out, [late(images) for images in sets])
 
-figure, axes = new_figure(1, 2, figsize=(10, 4))
-dots_by_detector(axes[0], transfer)
-axes[0].set_title("Made for its own images, shown others")
-dots_by_detector(axes[1], home)
-axes[1].set_title("Each method's model on its own images")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-show_figure(
-    figure,
-    "10_transfer",
-    alt="Two dot plots of AUC with intervals for three detectors. Left, on images of other generators: "
-    + "; ".join(f"{name} {table['multi-step, six'][0]:.2f}" for name, table in transfer.items())
-    + " (multi-step). Right, models of each method on their own images: "
-    + "; ".join(f"{name} {table['multi-step, six'][0]:.2f}" for name, table in home.items())
-    + " (multi-step).",
-    **chapter,
-    parameters=settings | {"method": method, "others": others, "seeds": seeds},
-    numbers={"transfer": transfer, "home": home},
-    device=first.training.device,
-)
+# %%
+with page.figure("10_transfer", 1, 2, figsize=(10, 4)) as (fig, axes):
+    dots_by_detector(axes[0], transfer)
+    axes[0].set_title("Made for its own images, shown others")
+    dots_by_detector(axes[1], home)
+    axes[1].set_title("Each method's model on its own images")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    fig.numbers(transfer=transfer, home=home)
+    fig.alt(
+        "Two dot plots of AUC with intervals for three detectors. Left, on images of other generators: "
+        + "; ".join(
+            (f"{name} {table['multi-step, six'][0]:.2f}" for name, table in transfer.items())
+        )
+        + " (multi-step). Right, models of each method on their own images: "
+        + "; ".join((f"{name} {table['multi-step, six'][0]:.2f}" for name, table in home.items()))
+        + " (multi-step)."
+    )
 
 # %% [markdown]
 # *Caption. Mean over models, bootstrap intervals of the test images. Left: the detector's model is always one trained with `method`. Right: detector and images from the same model.*
@@ -951,18 +884,15 @@ show_figure(
 # These tables take half an hour each and sets that you may not have, so they are read from the committed figures unless `studies = "measured"`. Named before seeds 0 to 2 were looked at: real against real finds nothing, and all steps together are at least as good as the best single one. **Predict.** And the eight numbers: still ahead?
 
 # %%
-from pudm_lib.book.committed import study_of_set
-from pudm_lib.studies import detector_sets as detector_study
-
 LARGER = {"MNIST": "mnist", "CelebA": "celeba_half"}
 larger, records = {}, {}
 for title, name in LARGER.items():
-    larger[title], records[title] = study_of_set(
+    larger[title], records[title] = pu.book.study_of_set(
         name,
         f"10_detectors_{title.lower()}",
-        partial(detector_study.measure_set, name),
+        partial(pu.studies.detector_sets.measure_set, name),
         studies=studies,
-        settings=detector_study.parameters(name),
+        settings=pu.studies.detector_sets.parameters(name),
     )
     numbers, how = larger[title], "loaded" if records[title] else "measured now"
     print(f"{title}, {how}: {numbers['images']}, judge right on {numbers['judge']:.3f}")
@@ -977,11 +907,11 @@ def larger_claims(title):
     for kind, (_, (low, high)) in numbers["real_against_real"].items():
         text = f"{title}: real against real, {kind}: by how much the interval misses 0.5"
         missed = max(0, low - 0.5, 0.5 - high)
-        made.append(claim(text, missed, at_most=0, interval=(low, high)))
+        made.append(PAGE.claim(text, missed, at_most=0, interval=(low, high)))
     if title == "MNIST":
         text = "MNIST: SeDID Stat has less AUC once both kinds have 17 grey levels"
         lost = numbers["auc"]["SeDID Stat"] - numbers["coarse"]["auc"]["SeDID Stat"]
-        made.append(claim(text, lost, at_least=0.1))
+        made.append(PAGE.claim(text, lost, at_least=0.1))
     return made + table_claims(numbers, steps=["all steps"], where=f"{title}: ")
 
 
@@ -997,7 +927,7 @@ def drawn(title):
 
 def record_of(title):
     return chapter | {
-        "parameters": detector_study.parameters(LARGER[title]),
+        "parameters": pu.studies.detector_sets.parameters(LARGER[title]),
         "numbers": larger[title],
         "claims": larger_claims(title),
         "loaded": records[title],
@@ -1010,22 +940,16 @@ def in_words(title):
 
 
 # %%
-show_figure(
-    drawn("MNIST"),
-    "10_detectors_mnist",
-    alt="Dot plot of AUC with intervals on MNIST at 16x16, rows in the order of the digits, "
-    f"crosses where the digits were: {in_words('MNIST')}.",
-    **record_of("MNIST"),
-)
+with page.figure("10_detectors_mnist") as (fig, ax):
+    # ?? no figure
+    fig.alt(f"""Dot plot of AUC with intervals on MNIST at 16x16, rows in the order of the digits,
+        crosses where the digits were: {in_words("MNIST")}.""")
 
 # %%
-show_figure(
-    drawn("CelebA"),
-    "10_detectors_celeba",
-    alt="Dot plot of AUC with intervals on CelebA faces at 32x32, rows in the order of the "
-    f"digits, crosses where the digits were: {in_words('CelebA')}.",
-    **record_of("CelebA"),
-)
+with page.figure("10_detectors_celeba") as (fig, ax):
+    # ?? no figure
+    fig.alt(f"""Dot plot of AUC with intervals on CelebA faces at 32x32, rows in the order of the
+        digits, crosses where the digits were: {in_words("CelebA")}.""")
 
 # %% [markdown]
 # *Caption. As above; rows are in the order of the digits, whose means are the crosses. Strokes: both kinds rounded to 17 grey levels, and what comes from the sweep made anew.*
@@ -1081,9 +1005,7 @@ for title, numbers in larger.items():
 # ## The check
 
 # %%
-if asserted:
-    assert_claims([*shortcut_claims, *control_claims, *detector_claims], preset)
-    assert_claims([c for title in larger for c in larger_claims(title)], preset)
+page.verdict()
 
 # %% [markdown]
 # ## What could go wrong
@@ -1209,8 +1131,8 @@ except ValueError as error:
 # <details><summary>Solution</summary>
 #
 # ```python
-# mine = [experiment(preset, dataset="digits", normal="odd", method=method, seed=0)]
-# numbers = detector_study.measure_detectors(
+# mine = [pu.experiment(preset, dataset="digits", normal="odd", method=method, seed=0)]
+# numbers = pu.studies.detector_sets.measure_detectors(
 #     mine,
 #     num_real=num_real,
 #     num_generated=num_generated,

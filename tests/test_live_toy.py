@@ -59,7 +59,7 @@ def test_headless_shows_one_picture(monkeypatch):
     shown = []
     monkeypatch.setattr(widgets, "display", shown.append)
     monkeypatch.setattr(live, "display", shown.append)
-    live.live_toy(0.0, betas=(0.0, 0.5), steps=4, seed=100)
+    live.train_live(0.0, betas=(0.0, 0.5), steps=4, seed=100)
     (static,) = shown
     assert static.alt.startswith("Trained with β = 0: ")
     assert "true share of sensitive data is 0.0909" in static.alt
@@ -68,12 +68,12 @@ def test_headless_shows_one_picture(monkeypatch):
 @pytest.mark.parametrize("beta", [-0.5, 1.0, float("nan")])
 def test_a_beta_outside_its_range_is_refused(beta):
     with pytest.raises(ValueError, match=rf"beta={beta}, must be in \[0, 1\)"):
-        live.live_toy(0.1, betas=(0.1, beta), steps=4)
+        live.train_live(0.1, betas=(0.1, beta), steps=4)
 
 
 def test_a_first_beta_that_the_slider_lacks_is_refused():
     with pytest.raises(ValueError, match=r"assumed β=0.2, must be one of \[0.1, 0.3\]"):
-        live.live_toy(0.2, betas=(0.1, 0.3), steps=4)
+        live.train_live(0.2, betas=(0.1, 0.3), steps=4)
 
 
 def test_a_training_shows_pictures_on_its_way_and_ends():
@@ -187,5 +187,5 @@ def test_two_trainings_never_run_at_once(monkeypatch):
     # Running the cell again ends what the earlier widget had begun.
     monkeypatch.setattr(widgets, "display", lambda thing: None)
     threads = threading.active_count()
-    live.live_toy(0.0, betas=(0.0,), steps=2, seed=100)
+    live.train_live(0.0, betas=(0.0,), steps=2, seed=100)
     assert usable(first) and threading.active_count() == threads - 1

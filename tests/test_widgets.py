@@ -18,7 +18,7 @@ from pudm_lib.training import losses
 from pudm_lib.widgets import controls as widgets
 from pudm_lib.widgets import noise_and_loss as explorers
 from pudm_lib.widgets.beta_explorer import (
-    beta_explorer,
+    explore_beta,
     describe_beta,
     draw_beta,
     index_grid,
@@ -233,7 +233,7 @@ def small_grid(betas=(0.0, 0.1, 0.2), methods=("pu_non_negative", "pu_absolute")
 
 
 def test_beta_explorer_starts_beside_the_true_share_and_draws_once_a_move(boxes):
-    beta_explorer(*small_grid())
+    explore_beta(*small_grid())
     static, box = boxes
     assert static.alt.startswith("β = 0.1, PU non-negative")
     slider, methods = box.children[0].children
@@ -271,7 +271,7 @@ def test_a_beta_outside_its_range_is_refused(beta, shown):
     with pytest.raises(
         ValueError, match=rf"beta={beta} in the grid, must be in \[0, 1\)"
     ):
-        beta_explorer(grid, samples)
+        explore_beta(grid, samples)
     assert shown == []
 
 
@@ -299,7 +299,7 @@ def test_noise_explorer(boxes):
     )
     generator = diffusion.random_generator(100)
     eps = torch.randn(1, 64, dtype=digits.dtype, generator=generator)
-    explorers.noise_explorer(digits[:1], eps, belief, 1000)
+    explorers.explore_noise(digits[:1], eps, belief, 1000)
     static, box = boxes
     left = diffusion.alphas_cumprod_of(diffusion.linear_betas(1000))[249]
     assert f"At index 249 of the linear schedule {left:.2g} of" in static.alt
@@ -335,7 +335,7 @@ def test_pushes_are_the_gradients_of_the_losses(tau):
 
 
 def test_loss_explorer_says_which_push_is_alive(boxes):
-    explorers.loss_explorer(n_u=117, n_s=11, beta=0.1, alive_slope=0.1)
+    explorers.explore_loss(n_u=117, n_s=11, beta=0.1, alive_slope=0.1)
     static, box = boxes
     assert "ℓ = 6, τ = 1: p(normal) = 0.0025." in static.alt
     assert "(eq. 12) 0.026 (asleep)" in static.alt and "PU 1.1 (alive)" in static.alt

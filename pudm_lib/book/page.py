@@ -52,8 +52,9 @@ class PageFigure(Figure):
         self.shown |= shown
 
     def alt(self, words: str) -> None:
-        """What a reader who cannot see the picture should know of it."""
-        self.words = words
+        """What a reader who cannot see the picture should know of it; line breaks in it
+        are for the author."""
+        self.words = " ".join(words.split())
 
     def check(self, text: str, value: float, **bounds) -> None:
         """Mathematics, or a bound set by what was seen; see `claims.check`."""
@@ -75,6 +76,7 @@ class Page:
 
     Attributes:
         parameters: name -> value, of all names in the parameters cell.
+        device: on which the numbers are made: cpu, cuda or auto.
         judged: whether claims are kept and asserted: each parameter has the value that
             stands in the chapter's file, but for the preset and `studies`.
     """
@@ -95,7 +97,7 @@ class Page:
             self.parameters[n] == d for n, d in defaults.items() if n not in free
         )
         self.judged = as_written and self.preset in presets
-        self.claims: list[dict] = []
+        self.device, self.claims = "cpu", []
         use_book_style()
 
     def __str__(self) -> str:
@@ -109,7 +111,6 @@ class Page:
         rows: int = 1,
         columns: int = 1,
         *,
-        device: str = "cpu",
         made_for: Mapping[str, Any] | None = None,
         record: Mapping[str, Any] | None = None,
         **options,
@@ -118,7 +119,6 @@ class Page:
 
         Args:
             name: "NN_words"; the name of its files.
-            device: on which the numbers were made: cpu, cuda or auto.
             made_for: settings of the numbers besides the page's parameters.
             record: of the committed figure that the numbers were read from, by `study`:
                 its parameters and environment are theirs.
@@ -148,7 +148,7 @@ class Page:
             "preset": self.preset,
             "alt": fig.words,
             "parameters": record["parameters"] if record else plain(parameters),
-            "environment": record["environment"] if record else environment(device),
+            "environment": record["environment"] if record else environment(self.device),
             "numbers": plain(fig.shown),
             "claims": plain(claims),
         }

@@ -19,7 +19,7 @@ DISTANCES = {"frechet_pixels": "pixels", "frechet_classifier": "classifier"}
 SHEET_COLUMNS = 8
 
 
-def beta_explorer(
+def explore_beta(
     grid: Mapping[str, Any], samples, *, beta: float | None = None
 ) -> None:
     """Samples, rate, distances and risk of every trained (beta, method) of a grid.

@@ -42,7 +42,7 @@ class Cancelled(Exception):
     """Raised inside a training by its own report, to end it."""
 
 
-def live_toy(
+def train_live(
     beta: float = TRUE_BETA,
     *,
     betas: tuple[float, ...] = BETAS,

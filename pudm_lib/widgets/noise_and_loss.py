@@ -20,7 +20,7 @@ from pudm_lib.diffusion import process as diffusion
 from pudm_lib.widgets.controls import Control, explore
 
 
-def noise_explorer(
+def explore_noise(
     x0: Tensor, eps: Tensor, belief: toys.GaussianMixture, num_train_timesteps: int
 ) -> None:
     """A picture at any noise level of two schedules, and the best guess at it.
@@ -95,7 +95,7 @@ TAUS = (64 / 3072, 0.1, 0.3, 1, 3, 8, 20, 64)
 PUSHES = ("supervised", "supervised_code", "pu_absolute")
 
 
-def loss_explorer(*, n_u: int, n_s: int, beta: float, alive_slope: float) -> None:
+def explore_loss(*, n_u: int, n_s: int, beta: float, alive_slope: float) -> None:
     """exp(-ell/tau) and the push of one labelled image at any ell and temperature.
 
     Args:
