@@ -18,6 +18,12 @@ from pudm_lib.data import datasets, splits
 from pudm_lib.experiments import settings
 from pudm_lib.machine import paths, processes
 
+# What `run` prints of a result.
+SHOWN = (
+    "seed non_sensitive_rate rate_low rate_high frechet_pixels frechet_pixels_floor "
+    "frechet_classifier frechet_classifier_floor train_seconds"
+).split()
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
@@ -122,30 +128,14 @@ def _settings(options) -> dict:
 
 
 def _run(options) -> int:
-    given = _settings(options)
-    chosen = [
-        settings.experiment(options.preset, seed=seed, **given)
-        for seed in options.seeds
-    ]
-    results = pu.run_many(chosen)
+    preset, given = options.preset, _settings(options)
+    results = pu.run_many(
+        [settings.experiment(preset, seed=seed, **given) for seed in options.seeds]
+    )
     if not processes.is_main():
         return 0
-    columns = ("seed", "non-sensitive rate", "Frechet pixels", "classifier", "seconds")
-    print("{:>4}  {:<24}{:<22}{:<22}{:>8}".format(*columns))
-    for result in results:
-        n = result.numbers
-        rate = (
-            f"{n['non_sensitive_rate']:.3f} [{n['rate_low']:.3f}, {n['rate_high']:.3f}]"
-        )
-        distances = [
-            f"{n[f'frechet_{kind}']:.3g} (floor {n[f'frechet_{kind}_floor']:.3g})"
-            for kind in ("pixels", "classifier")
-        ]
-        seconds = f"{n['train_seconds']:.0f}"
-        print(
-            f"{result.experiment.seed:>4}  {rate:<24}{distances[0]:<22}"
-            f"{distances[1]:<22}{seconds:>8}"
-        )
+    table = pu.frame(results)[SHOWN].rename(columns=lambda c: c.replace("_", " "))
+    print(table.to_string(index=False, float_format="{:.3f}".format))
     for e in (result.experiment for result in results):
         if e.beta_estimate is not None:
             print(f"{e.seed:>4}  beta={e.training.beta}, from {e.beta_estimate}")

@@ -7,8 +7,8 @@ import pytest
 
 from pudm_lib.book import committed as studies
 from pudm_lib.book import fresh as uptodate
-from pudm_lib.book import page as figures
 from pudm_lib.book import runner as book
+from pudm_lib.book.page import Page
 
 
 def never():
@@ -75,21 +75,18 @@ def test_another_word_is_refused(project):
 
 def test_a_loaded_figure_says_where_its_numbers_were_made(project, monkeypatch):
     monkeypatch.setenv("PUDM_FIGURES", str(project / "build"))
+    text = '# %% tags=["parameters"]\npreset = "laptop"\nstudies = "committed"\n'
+    (project / "notebooks" / "06_choose.py").write_text(text)
     record = commit(project, seeds=[0, 1])
-    figure, _ = figures.plt.subplots()
-    figures.show_figure(
-        figure,
-        "06_grid",
-        alt="words",
-        chapter="06",
-        preset="laptop",
-        parameters={"seeds": [7]},
-        numbers=record["numbers"],
-        loaded=record,
-    )
+    page = Page("06_choose", {"preset": "laptop", "studies": "committed"})
+    numbers, read = page.study("06_grid", never, made_for={"seeds": [0, 1]})
+    with page.figure("06_grid", record=read) as (fig, _):
+        fig.numbers(**numbers)
+        fig.alt("words")
     shown = json.loads((project / "build/laptop/06_grid.json").read_text())
     assert shown["environment"] == {"device": "a machine"}
     assert shown["parameters"] == record["parameters"]
+    assert shown["numbers"] == record["numbers"]
 
 
 @pytest.fixture

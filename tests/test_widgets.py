@@ -18,9 +18,9 @@ from pudm_lib.training import losses
 from pudm_lib.widgets import controls as widgets
 from pudm_lib.widgets import noise_and_loss as explorers
 from pudm_lib.widgets.beta_explorer import (
-    explore_beta,
     describe_beta,
     draw_beta,
+    explore_beta,
     index_grid,
 )
 from pudm_lib.widgets.controls import (

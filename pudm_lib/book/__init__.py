@@ -4,7 +4,9 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules="chapters claims committed data_sets doctor fresh page runner style".split(),
+    submodules="""
+        chapters claims committed data_sets doctor fresh page runner style
+    """.split(),
     submod_attrs={
         "chapters": """
             Chapter check_settings notebooks_folder parse_setting read_chapter
@@ -20,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "fresh": """
             check_publishable code_hash fingerprint is_up_to_date keep publish
         """.split(),
-        "page": "Page plain".split(),
+        "page": "Page".split(),
         "runner": "ChapterRun nbval_copies run_book".split(),
         "style": """
             METHOD_COLOURS METHOD_LABELS error_bars image_sheet new_figure

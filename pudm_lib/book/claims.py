@@ -1,10 +1,10 @@
-"""What the figures claim: checks and predictions, how they are judged, and the tables of
-them for the console and for README.md.
+"""What the figures claim: checks and predictions, how they are judged, and the tables
+of them for the console and for README.md.
 
-A *check* is mathematics, or a bound that was set by what had been seen: it must hold, or
-the book is broken. A *prediction* is a sentence about the world, ours or a paper's, that
-was written down before its seeds were run. It is judged on its interval, never stops a
-build, and keeps its owner and its bound whatever comes out.
+A *check* is mathematics, or a bound that was set by what had been seen: it must hold,
+or the book is broken. A *prediction* is a sentence about the world, ours or a paper's,
+that was written down before its seeds were run. It is judged on its interval, never
+stops a build, and keeps its owner and its bound whatever comes out.
 """
 
 import json
@@ -125,7 +125,7 @@ def as_lines(claims: Sequence[Mapping]) -> list[str]:
 
 
 def as_text(records: Sequence[Mapping]) -> str:
-    """One line a claim under the name of its figure, and how many have which verdict."""
+    """One line a claim under its figure, and how many have which verdict."""
     lines = []
     for record in records:
         lines += ["", f"{record['preset']} / {record['figure']}"]

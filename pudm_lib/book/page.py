@@ -10,22 +10,19 @@
 
     page.verdict()
 
-Inside the block all is plain matplotlib. On leaving it, NN_name.png and NN_name.json are
-written under figures_root()/<preset>/ and the picture is displayed, once, with its
-alternative text. The JSON is what README's table, `python -m pudm_lib claims` and the
-tests read; nobody types a result twice.
+Inside the block all is plain matplotlib. On leaving it, NN_name.png and NN_name.json
+are written under figures_root()/<preset>/ and the picture is displayed, once, with its
+alternative text. README's table, `python -m pudm_lib claims` and the tests read the
+JSON; nobody types a result twice.
 """
 
 import io
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
-import torch
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
@@ -36,6 +33,7 @@ from pudm_lib.book.style import use_book_style
 from pudm_lib.experiments.settings import check_preset
 from pudm_lib.machine.devices import environment
 from pudm_lib.machine.paths import figures_root, write_atomically
+from pudm_lib.machine.store import plain
 
 
 class PageFigure(Figure):
@@ -141,14 +139,17 @@ class Page:
             plt.close(fig)  # or the inline backend would show it a second time
         claims = fig.claims if self.judged else []
         self.claims += claims
-        parameters = self.parameters | dict(made_for or {})
+        source = record or {
+            "parameters": plain(self.parameters | dict(made_for or {})),
+            "environment": environment(self.device),
+        }
         made = {
             "figure": name,
             "chapter": self.chapter,
             "preset": self.preset,
             "alt": fig.words,
-            "parameters": record["parameters"] if record else plain(parameters),
-            "environment": record["environment"] if record else environment(self.device),
+            "parameters": source["parameters"],
+            "environment": source["environment"],
             "numbers": plain(fig.shown),
             "claims": plain(claims),
         }
@@ -194,19 +195,3 @@ class Page:
             print(line)
         if broken := failed(self.claims):
             raise AssertionError("; ".join(broken))
-
-
-def plain(value: Any) -> Any:
-    """Tensors, arrays, tuples and NumPy numbers as JSON's lists and numbers."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        # Six digits are what a figure can show; JSON has no NaN or infinity.
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value

@@ -32,7 +32,6 @@ from pudm_lib.book.chapters import (
 from pudm_lib.book.fresh import check_publishable, is_up_to_date, keep, publish
 from pudm_lib.experiments.settings import check_preset
 from pudm_lib.machine import paths
-from pudm_lib.machine.paths import one_line
 
 KERNEL = {"kernel_name": "python3", "language": "python"}
 WIDTH = 38  # of the column with the chapters' names
@@ -75,21 +74,22 @@ def run_book(
     check_settings(chosen, settings)
     stream = stream or sys.stdout
     folder = paths.build_root() / "book"
-    for place in (folder, paths.figures_root() / preset):
+    made = paths.figures_root() / preset
+    for place in (folder, made):
         paths.make_folder(place)  # refused now rather than after the first hour
     if publish_after and any("studies" in c.parameters for c in chosen):
         # What others read from the curated figures is measured before it is published.
         settings = {"studies": "measured"} | settings
     parameters = {c.name: settings_of(c, preset, settings) for c in chosen}
+    executed = {c.name: folder / f"{c.name}.ipynb" for c in chosen}
     fresh = {
         c.name
-        for c in chosen
-        if not again
-        and is_up_to_date(folder / f"{c.name}.ipynb", c, parameters[c.name])
+        for c in ([] if again else chosen)
+        if is_up_to_date(executed[c.name], c, parameters[c.name])
     }
     numbers = {c.name[:2] for c in chosen}
     to_run = {c.name[:2] for c in chosen if c.name not in fresh}
-    for old in paths.figures_root().joinpath(preset).glob("[0-9][0-9]_*.*"):
+    for old in made.glob("[0-9][0-9]_*.*"):
         # What is left from another run would be read as this one's.
         number = old.name[:2]
         if number in to_run or (not only and number not in numbers):
@@ -105,10 +105,7 @@ def run_book(
             runs.append(_run_chapter(c, parameters[c.name], folder, stream))
     _summarise(runs, stream)
     passed = not any(run.error for run in runs)
-    print(
-        f"executed notebooks in {folder}, figures in {paths.figures_root() / preset}",
-        file=stream,
-    )
+    print(f"executed notebooks in {folder}, figures in {made}", file=stream)
     if publish_after and passed:
         print(f"published {publish(preset, [c.name for c in chosen])}", file=stream)
     elif publish_after:
@@ -164,13 +161,12 @@ def _run_chapter(
                 **KERNEL,
             )
     except Exception as cause:  # whatever it is, the next chapter still runs
+        what = f"{type(cause).__name__}: {cause}"
         if isinstance(cause, PapermillExecutionError):
             what = f"{cause.ename}: {cause.evalue}"
-        else:
-            what = f"{type(cause).__name__}: {cause}"
         error = (
             f"cell {numbers[latest.id]} `{_first_line(latest.source)}`: "
-            + one_line(what)
+            + paths.one_line(what)
         )
     seconds = time.perf_counter() - start
     line.end(f"{'FAILED' if error else 'ok'}, {seconds:.0f} s")
@@ -241,8 +237,7 @@ def _summarise(runs: Sequence[ChapterRun], stream) -> None:
 def nbval_copies(folder: Path) -> list[Path]:
     """Write each chapter with preset "ci", its solutions as cells at the end, for
     nbval, which takes no parameters and reads no .py. Returns the paths."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = paths.make_folder(Path(folder))
     for old in folder.glob("*.ipynb"):
         old.unlink()
     copies = []

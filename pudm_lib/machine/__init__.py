@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             EXIT_CODE agreed asked_to_stop is_main num_processes wait_for
         """.split(),
         "store": """
-            CheckpointError VERSION load_tensors save_tensors short_hash stages
+            CheckpointError VERSION load_tensors plain save_tensors short_hash stages
             with_prefix without_prefix
         """.split(),
     },

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules="intervals judge numbers".split(),
     submod_attrs={
         "intervals": "paired_t_test pooled_rate student_interval".split(),
-        "judge": "Judge classes_of load_judge".split(),
+        "judge": "Judge JudgeNetwork classes_of load_judge".split(),
         "numbers": """
             copies_share corrected_rate frechet_distance inception_distance
             kernel_distance matched_distance measure nearest_distance wilson_interval

@@ -4,12 +4,17 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules="beta_estimates detector_runs detector_sets detector_tables rates_over_beta steered_sets".split(),
+    submodules="""
+        beta_estimates detector_runs detector_sets detector_tables rates_over_beta
+        steered_sets
+    """.split(),
     submod_attrs={
         "beta_estimates": """
             BETAS Draw STUDIED draw_split measure_draw measure_estimates
         """.split(),
-        "detector_runs": "BATCH COARSE_LEVELS Measured measure_model".split(),
+        "detector_runs": """
+            BATCH COARSE_LEVELS Measured detector_images measure_model
+        """.split(),
         "detector_sets": """
             LEVELS STUDIED measure_detectors measure_set parameters
         """.split(),

@@ -6,14 +6,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules="beta_explorer controls live_toy noise_and_loss toy_training".split(),
     submod_attrs={
-        "beta_explorer": "describe_beta draw_beta index_grid".split(),
+        "beta_explorer": "describe_beta draw_beta explore_beta index_grid".split(),
         "controls": """
             Control DESCRIPTION explore interactive make_control panel picture png_of
             show_static show_words
         """.split(),
-        "live_toy": "BETAS Cancelled LiveTraining".split(),
+        "live_toy": "BETAS Cancelled LiveTraining train_live".split(),
         "noise_and_loss": """
-            draw_loss loss_explorer noise_explorer pushes schedules
+            draw_loss draw_noise explore_loss explore_noise pushes schedules
         """.split(),
         "toy_training": """
             LEVELS TRUE_BETA describe draw_points draw_toy leaked train_toy

@@ -33,7 +33,6 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from PIL import Image
 from torchvision import transforms
 
-from pudm_lib.book.page import plain
 from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.diffusion.sampling import SamplingSettings, sample
 from pudm_lib.experiments.budgets import PASSES, network_cost
@@ -45,6 +44,7 @@ from pudm_lib.machine.devices import (
     resolve_device,
 )
 from pudm_lib.machine.paths import write_atomically
+from pudm_lib.machine.store import plain
 from pudm_lib.training.batches import TrainingImages
 from pudm_lib.training.loop import LOOK_EVERY, train
 from pudm_lib.training.settings import TrainingSettings
