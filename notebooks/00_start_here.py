@@ -22,6 +22,7 @@
 import time
 
 import numpy as np
+import pandas as pd
 
 import pudm_lib as pu
 from pudm_lib.experiments import setting_fields
@@ -32,12 +33,11 @@ preset = "laptop"  # ci, laptop, gpu or paper
 seed = 0  # of the split and of all noise
 
 # %%
-page = pu.Page("00_start_here", globals())
+page = pu.Page("00_start_here", globals(), presets=("laptop", "gpu", "paper"))
 smallest = pu.experiment("ci", seed=seed)
 split = pu.make_split(smallest.data, seed)
-print(
-    f"{preset}, seed={seed}; the smallest model: {smallest.network!r}, {smallest.training.steps} steps"
-)
+steps = smallest.training.steps
+print(f"{page}; the smallest model: {smallest.network!r}, {steps} steps")
 
 # %% [markdown]
 # ## What the book is after
@@ -85,18 +85,17 @@ print("\n".join([*pu.book.doctor.machine(), *pu.book.doctor.packages()]))
 # | `gpu` | what `dataset` names, say `mnist`, at 32×32 | a larger network and more steps, on one GPU |
 # | `paper` | what `dataset` names, at the paper's sizes | the paper's networks, batches and steps |
 
+
 # %%
-print(
-    f"{'preset':8s}{'network':>10s}{'steps':>8s}{'U in a batch':>14s}{'S':>5s}{'samples':>9s}{'sampler':>14s}"
-)
-for name in pu.experiments.PRESETS:
-    dataset = "digits" if name in ("ci", "laptop") else "mnist"
-    e = pu.experiment(name, dataset=dataset)
-    sampler = f"{e.sampling.sampler} {e.sampling.num_inference_steps}"
-    batch = f"{e.training.batch_unlabeled:14d}{e.training.batch_sensitive:5d}"
-    print(
-        f"{name:8s}{e.network:>10s}{e.training.steps:8d}{batch}{e.sampling.num_samples:9d}{sampler:>14s}"
-    )
+def preset_row(name):
+    e = pu.experiment(name, dataset="digits" if name in ("ci", "laptop") else "mnist")
+    kept = ("batch_unlabeled", "batch_sensitive", "steps")
+    row = {"preset": name, "network": e.network} | {k: getattr(e.training, k) for k in kept}
+    drawn = f"{e.sampling.sampler} {e.sampling.num_inference_steps}"
+    return row | {"samples": e.sampling.num_samples, "sampler": drawn}
+
+
+pd.DataFrame([preset_row(name) for name in pu.experiments.PRESETS]).set_index("preset")
 
 # %% [markdown]
 # Every setting can be changed by name, in a chapter or on the command line (`python -m pudm_lib run --help`). A name or a value that cannot be is refused in one line:
@@ -119,11 +118,10 @@ for wrong in ({"beta": 1.5}, {"metod": "pnu"}, {"dataset": "digits", "normal": "
 # %%
 framed = int(split.hidden_labels[:40].sum())
 with page.figure("00_data", 1, 2, figsize=(8.5, 2.6)) as (fig, axes):
-    pu.style.image_sheet(
-        axes[0], split.x_unlabeled[:40], columns=10, marked=split.hidden_labels[:40]
-    )
+    u, s, hidden = split.x_unlabeled[:40], split.x_sensitive[:40], split.hidden_labels[:40]
+    pu.style.image_sheet(axes[0], u, columns=10, marked=hidden)
     axes[0].set_title(f"U: {framed} of 40 are sensitive, and nobody told the model")
-    pu.style.image_sheet(axes[1], split.x_sensitive[:40], columns=10, marked=np.ones(40, bool))
+    pu.style.image_sheet(axes[1], s, columns=10, marked=np.ones(40, bool))
     axes[1].set_title("S: a few labelled sensitive images")
     fig.numbers(framed_of_40=framed, sensitive_share=split.sensitive_share)
     fig.alt(f"""Two sheets of forty 8 by 8 pixel digits. On the left unlabeled ones, {framed} odd
@@ -156,15 +154,9 @@ print(f"the second call reads what the first one made: {same}")
 # Twenty steps teach a network nothing, so its samples are noise, and the judge's opinion of noise means nothing. It is here to show the parts in their places: `result.samples`, `result.sensitive`, `result.numbers`, `result.history`. The **judge** is a small classifier that says which images are sensitive; the **Fréchet distance** says how far two sets of images are apart, and its **floor** is the same between two sets of real images (chapter 02).
 
 # %%
-for name in (
-    "non_sensitive_rate",
-    "rate_low",
-    "rate_high",
-    "judge_accuracy",
-    "frechet_pixels",
-    "frechet_pixels_floor",
-):
-    print(f"{name:22s}{result.numbers[name]:8.3f}")
+shown = ["non_sensitive_rate", "rate_low", "rate_high", "judge_accuracy"]
+shown += ["frechet_pixels", "frechet_pixels_floor"]
+pu.frame([result])[shown].round(3)
 
 # %% [markdown]
 # ## What a number means here
@@ -203,9 +195,8 @@ with page.figure("00_intervals", 1, 2, figsize=(8.5, 2.9)) as (fig, axes):
     axes[1].set(xlabel="samples", ylabel="width of the interval", xscale="log", yscale="log")
     axes[1].set_title("Four times the samples, half the width")
     fig.numbers(sizes=sizes, coverage=coverage, widths=widths)
-    fig.check(
-        "the Wilson interval covers at least 93 % at every size", min(coverage), at_least=0.93
-    )
+    covers = "the Wilson interval covers at least 93 % at every size"
+    fig.check(covers, min(coverage), at_least=0.93)
     fig.alt(f"""Left: twenty simulated rates with intervals around a true rate of 0.95,
         {int(misses.sum())} of them missing it. Right: the width of the interval against the
         sample size on log axes, falling from {widths[0]:.2f} at 50 to {widths[-1]:.3f} at

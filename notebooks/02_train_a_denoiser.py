@@ -23,7 +23,15 @@ import torch
 
 import pudm_lib as pu
 from pudm_lib.data import pixel_features
-from pudm_lib.diffusion import add_noise, denoising_error, make_unet
+from pudm_lib.diffusion import (
+    SAMPLING,
+    add_noise,
+    alphas_cumprod_of,
+    denoising_error,
+    linear_betas,
+    make_scheduler,
+    random_generator,
+)
 from pudm_lib.measures import frechet_distance
 
 # %% tags=["parameters"]
@@ -44,28 +52,28 @@ loop_steps = 150  # steps of the training loop written out in this chapter
 page = pu.Page("02_train_a_denoiser", globals())
 settings = {"dataset": dataset, "normal": normal, "method": "unsupervised", "seed": seed}
 plain_experiment = pu.experiment(preset, **settings)
+page.device = plain_experiment.training.device
 split = pu.make_split(plain_experiment.data, seed)
 loop_steps = 10 if preset == "ci" else loop_steps
+print(page)
 print(
-    f"{preset}: {dataset}, normal={normal}, seed={seed}; U={len(split.x_unlabeled)} images, "
-    f"{split.sensitive_share:.1%} of them sensitive; S={len(split.x_sensitive)}; "
-    f"{plain_experiment.training.steps} steps, {plain_experiment.sampling.num_samples} samples"
+    f"U={len(split.x_unlabeled)} images, {split.sensitive_share:.1%} of them sensitive; "
+    f"S={len(split.x_sensitive)}; {plain_experiment.training.steps} steps, "
+    f"{plain_experiment.sampling.num_samples} samples"
 )
 
 # %%
 with page.figure("02_split", 1, 2, figsize=(8.5, 2.9)) as (fig, axes):
-    pu.style.image_sheet(
-        axes[0], split.x_unlabeled[:50], columns=10, marked=split.hidden_labels[:50]
-    )
+    hidden = split.hidden_labels[:50]
+    pu.style.image_sheet(axes[0], split.x_unlabeled[:50], columns=10, marked=hidden)
     axes[0].set_title("U: unlabeled (the frames are for you)")
     pu.style.image_sheet(axes[1], split.x_sensitive[:50], columns=10)
     axes[1].set_title("S: labelled sensitive")
-    fig.numbers(
-        indices_unlabeled=split.indices["unlabeled"][:50], sensitive_share=split.sensitive_share
-    )
+    fig.numbers(indices_unlabeled=split.indices["unlabeled"][:50])
+    fig.numbers(sensitive_share=split.sensitive_share)
     fig.alt(f"""Two sheets of fifty small images each. Left: unlabeled {dataset} images, mostly
-        normal ({normal}), {int(split.hidden_labels[:50].sum())} of the fifty framed as
-        sensitive. Right: the labelled sensitive images.""")
+        normal ({normal}), {int(hidden.sum())} of the fifty framed as sensitive. Right: the
+        labelled sensitive images.""")
 
 # %% [markdown]
 # *Caption. Fifty images of U and of S in the order of the split.*
@@ -94,13 +102,14 @@ with page.figure("02_split", 1, 2, figsize=(8.5, 2.9)) as (fig, axes):
 # %%
 torch.set_num_threads(1)
 torch.manual_seed(seed)
-model = make_unet(
-    "tiny", resolution=split.x_unlabeled.shape[-1], channels=split.x_unlabeled.shape[1]
-)
+channels, resolution = split.x_unlabeled.shape[1:3]
+model = pu.networks.make_unet("tiny", resolution=resolution, channels=channels)
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-alphas_cumprod = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas(1000))
-generator = pu.random_generator(seed)
+alphas_cumprod = alphas_cumprod_of(linear_betas(1000))
+generator = random_generator(seed)
 losses = []
+
+# %%
 for _ in range(loop_steps):
     chosen = torch.randint(len(split.x_unlabeled), (32,), generator=generator)
     x0 = pu.to_model_range(split.x_unlabeled[chosen])
@@ -120,18 +129,18 @@ for _ in range(loop_steps):
 # %%
 dimension = split.x_unlabeled[0].numel()
 last = float(torch.tensor(losses[-20:]).mean())
+zero = f"D = {dimension}: answer always 0"
 with page.figure("02_loop", figsize=(7, 2.8)) as (fig, ax):
     ax.plot(losses, color=pu.GREY)
-    ax.axhline(
-        dimension, color=pu.SENSITIVE, linestyle="--", label=f"D = {dimension}: answer always 0"
-    )
+    ax.axhline(dimension, color=pu.SENSITIVE, linestyle="--", label=zero)
     ax.set(xlabel="training step", ylabel="ell, batch mean", ylim=(0, None))
     ax.set_title("The error falls from D, the squared length of the noise")
     ax.legend()
     fig.numbers(ell=losses)
     fig.check("the loop's error ends below half of D", last / dimension, at_most=0.5)
-    fig.alt(f"""Line plot of the batch error against the training step. It starts near {dimension},
-        the number of pixels, and falls to about {last:.0f} within {loop_steps} steps.""")
+    fig.alt(f"""Line plot of the batch error against the training step. It starts near
+        {dimension}, the number of pixels, and falls to about {last:.0f} within {loop_steps}
+        steps.""")
 
 # %% [markdown]
 # *Caption. Mean error of each batch of 32 images; dashed: the error of answering 0.*
@@ -199,28 +208,25 @@ def ddpm_step(x_t, t, s, z):
 @torch.no_grad()
 def by_hand(step, sampling, seed):
     """Walk down the noise levels with one of the two steps above."""
-    shape = tuple(split.x_unlabeled.shape[1:])
-    noise = [
-        pu.random_generator(pu.diffusion.SAMPLING, seed, i) for i in range(sampling.num_samples)
-    ]
+    noise = [random_generator(SAMPLING, seed, i) for i in range(sampling.num_samples)]
     device = next(model.parameters()).device
     x = torch.stack([torch.randn(shape, generator=g) for g in noise]).to(device)
-    levels = pu.diffusion.make_scheduler(sampling).timesteps.tolist()
+    levels = make_scheduler(sampling).timesteps.tolist()
     for t, s in zip(levels, [*levels[1:], -1], strict=True):
-        fresh = step is ddpm_step and s >= 0
-        z = torch.stack(
-            [torch.randn(shape, generator=g) if fresh else torch.zeros(shape) for g in noise]
-        )
+        z = torch.zeros_like(x, device="cpu")
+        if step is ddpm_step and s >= 0:
+            z = torch.stack([torch.randn(shape, generator=g) for g in noise])
         x = step(x, t, s, z.to(device))
     return x.float().cpu()
 
 
-device = next(model.parameters()).device
+# %%
+shape, device = tuple(split.x_unlabeled.shape[1:]), next(model.parameters()).device
 model.cpu()  # a GPU rounds its convolutions more coarsely
 differences = {}
 for name, step in (("ddim", ddim_step), ("ddpm", ddpm_step)):
     few = pu.SamplingSettings(sampler=name, num_inference_steps=10, num_samples=8)
-    theirs = pu.sample(model, few, shape=tuple(split.x_unlabeled.shape[1:]), seed=seed)
+    theirs = pu.sample(model, few, shape=shape, seed=seed)
     differences[name] = (by_hand(step, few, seed) - theirs).abs().max().item()
 print({name: f"{difference:.1e}" for name, difference in differences.items()})
 model.to(device)
@@ -240,20 +246,23 @@ def remember(step, t, x_t, x0_hat):
 
 
 eight = pu.SamplingSettings(num_inference_steps=10, num_samples=8)
-pu.sample(model, eight, shape=tuple(split.x_unlabeled.shape[1:]), seed=seed, callback=remember)
+pu.sample(model, eight, shape=shape, seed=seed, callback=remember)
+titles = {
+    "What the sampler holds: noise gives way to strokes late": states,
+    "What it guesses the end to be: noise, a blur, a digit": guesses,
+}
+
+# %%
 with page.figure("02_walk", 2, 1, figsize=(7.2, 4.6)) as (fig, axes):
-    for row, pictures, title in (
-        (0, states, "What the sampler holds: noise gives way to strokes late"),
-        (1, guesses, "What it guesses the end to be: noise, a blur, a digit"),
-    ):
-        columns = torch.stack(pictures, 1)[:4].flatten(0, 1)
-        pu.style.image_sheet(axes[row], columns, columns=len(levels))
-        axes[row].set_title(title)
+    for ax, (title, pictures) in zip(axes, titles.items(), strict=True):
+        rows = torch.stack(pictures, 1)[:4].flatten(0, 1)
+        pu.style.image_sheet(ax, rows, columns=len(levels))
+        ax.set_title(title)
     fig.numbers(timesteps=levels)
     fig.alt("""Two sheets, four images each followed over ten DDIM steps from left to right. The
-        upper shows the sampler's state turning from noise into digits in the last steps;
-        the lower shows the predicted clean image: hard black and white at first, then a
-        grey blur, and a digit about halfway.""")
+        upper shows the sampler's state turning from noise into digits in the last steps; the
+        lower shows the predicted clean image: hard black and white at first, then a grey blur,
+        and a digit about halfway.""")
 
 # %% [markdown]
 # *Caption. One row an image, ten DDIM steps from left to right.*
@@ -280,17 +289,14 @@ print(
 with page.figure("02_leak", figsize=(8.5, 3.6)) as (fig, ax):
     pu.style.image_sheet(ax, plain.samples[:96], columns=16, marked=plain.sensitive[:96])
     ax.set_title(f"Trained on everything, it draws everything: {leak:.1%} of samples are sensitive")
-    fig.numbers(leak=leak, judge_accuracy=numbers["judge_accuracy"], sensitive=plain.sensitive[:96])
-    fig.check(
-        "the unsupervised model leaks: the interval's lower end is above 5 %",
-        leak_interval[0],
-        at_least=0.05,
-        interval=leak_interval,
-    )
-    fig.check("our sampling steps equal diffusers'", max(differences.values()), at_most=0.001)
-    fig.alt(f"""A sheet of 96 samples of the unsupervised model, {int(plain.sensitive[:96].sum())}
-        of them framed because the judge calls them sensitive. Over all samples the share is
-        {leak:.1%}.""")
+    fig.numbers(leak=leak, judge_accuracy=numbers["judge_accuracy"])
+    fig.numbers(sensitive=plain.sensitive[:96])
+    leaks = "the unsupervised model leaks: the interval's lower end is above 5 %"
+    fig.check(leaks, leak_interval[0], at_least=0.05, interval=leak_interval)
+    fig.check("our sampling steps equal diffusers'", max(differences.values()), at_most=1e-3)
+    fig.alt(f"""A sheet of 96 samples of the unsupervised model,
+        {int(plain.sensitive[:96].sum())} of them framed because the judge calls them sensitive.
+        Over all samples the share is {leak:.1%}.""")
 
 # %% [markdown]
 # *Caption. The first 96 samples in the order they were drawn; frames by the judge.*
@@ -321,33 +327,35 @@ ratios = {
     "plain": numbers["frechet_pixels_matched"] / floor,
     "augmented": augmented.numbers["frechet_pixels_matched"] / floor,
 }
+farther = ratios["augmented"] / ratios["plain"]
+
+
+# %%
+def draw_steps(ax):
+    ax.plot(counts, distances, color=pu.BLUE, marker="o")
+    ax.axhline(floor, color=pu.GREY, linestyle="--", label="floor: real against real")
+    ax.set(xlabel="DDIM steps", ylabel="Fréchet distance, pixels", ylim=(0, None))
+    ax.set_title(f"Steps: most is won early ({few_samples} samples)")
+    ax.legend()
+
+
+def draw_augmentation(ax):
+    colours = [pu.BLUE, pu.ORANGE]
+    ax.bar(["none", "turn, scale, shift"], list(ratios.values()), color=colours, width=0.5)
+    ax.axhline(1, color=pu.GREY, linestyle="--")
+    ax.set(xlabel="augmentation of the training images", ylabel="distance / floor")
+    ax.set_title(f"Augmentation leaks: {farther:.1f} times as far")
+
 
 # %%
 with page.figure("02_quality", 1, 2, figsize=(8.5, 3.2)) as (fig, axes):
-    axes[0].plot(counts, distances, color=pu.BLUE, marker="o")
-    axes[0].axhline(floor, color=pu.GREY, linestyle="--", label="floor: real against real")
-    axes[0].set(xlabel="DDIM steps", ylabel="Fréchet distance, pixels", ylim=(0, None))
-    axes[0].set_title(f"Steps: most is won early ({few_samples} samples)")
-    axes[0].legend()
-    axes[1].bar(
-        ["none", "turn, scale, shift"], list(ratios.values()), color=[pu.BLUE, pu.ORANGE], width=0.5
-    )
-    axes[1].axhline(1, color=pu.GREY, linestyle="--")
-    axes[1].set(xlabel="augmentation of the training images", ylabel="distance / floor")
-    axes[1].set_title(
-        f"Augmentation leaks: {ratios['augmented'] / ratios['plain']:.1f} times as far"
-    )
+    draw_steps(axes[0])
+    draw_augmentation(axes[1])
     fig.numbers(steps=counts, distances=distances, floor=floor, ratios=ratios)
-    fig.check(
-        "affine augmentation at least doubles the pixel distance of the samples",
-        ratios["augmented"] / ratios["plain"],
-        at_least=2,
-    )
-    fig.check(
-        "more DDIM steps help: the fewest against the most",
-        distances[0] / distances[-1],
-        at_least=1,
-    )
+    doubles = "affine augmentation at least doubles the pixel distance of the samples"
+    fig.check(doubles, farther, at_least=2)
+    more = "more DDIM steps help: the fewest against the most"
+    fig.check(more, distances[0] / distances[-1], at_least=1)
     fig.alt(f"""Left: Fréchet distance on pixels for {counts} DDIM steps:
         {[round(d, 2) for d in distances]}, floor {floor:.2f}. Right: distance over floor
         without augmentation {ratios["plain"]:.2f} and with it {ratios["augmented"]:.2f}.""")
@@ -382,17 +390,12 @@ page.verdict()
 # The third one on purpose, caught and printed:
 
 # %%
-broken = make_unet(
-    "tiny", resolution=split.x_unlabeled.shape[-1], channels=split.x_unlabeled.shape[1]
-)
+broken = pu.networks.make_unet("tiny", resolution=resolution, channels=channels)
 torch.nn.init.constant_(broken.conv_out.weight, float("inf"))
+images = pu.training.TrainingImages(split.x_unlabeled, split.x_sensitive)
+few = pu.training.TrainingSettings(method="unsupervised", steps=5, device="cpu")
 try:
-    pu.train(
-        broken,
-        pu.training.TrainingImages(split.x_unlabeled, split.x_sensitive),
-        pu.training.TrainingSettings(method="unsupervised", steps=5, device="cpu"),
-        seed=seed,
-    )
+    pu.train(broken, images, few, seed=seed)
 except pu.training.TrainingError as error:
     print(error)
 
@@ -441,7 +444,7 @@ except pu.training.TrainingError as error:
 # ```python
 # x0 = pu.to_model_range(split.x_test[:64])
 # device = next(model.parameters()).device
-# eps = torch.randn(x0.shape, generator=pu.random_generator(5))
+# eps = torch.randn(x0.shape, generator=random_generator(5))
 # curve = []
 # for level in range(10, 1000, 90):
 #     t = torch.full((len(x0),), level)

@@ -99,6 +99,13 @@ def image_sheet(
     axes.set_axis_off()
 
 
+def show_picture(axes: Axes, picture, low: float = -1.3, high: float = 1.3) -> None:
+    """One grey picture (H, W) without ticks; by default a noised one of the model's
+    range."""
+    axes.imshow(picture, cmap="gray", vmin=low, vmax=high)
+    axes.set(xticks=[], yticks=[])
+
+
 def error_bars(values, intervals) -> np.ndarray:
     """(n,) values and (n, 2) intervals -> matplotlib's (2, n) lengths, never negative
     (rounding can put an interval's end a hair inside its value)."""
