@@ -1,6 +1,7 @@
 """The library's rooms: imports run one way, no file grows long, the face is quick."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,15 @@ def test_a_room_says_its_one_line(room):
     text = Path(PACKAGE / room / "__init__.py").read_text()
     first = text.split('"""')[1].strip().splitlines()[0]
     assert 20 < len(first) <= 88 and first.endswith((".", "?"))
+
+
+def test_the_way_of_an_experiment_is_short_and_drawn_as_it_is():
+    script = ROOT / "tests" / "benchmarks" / "way.py"
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    way = done.stdout.splitlines()[1].rpartition(": ")[2].split(", ")
+    assert way[0] == "experiments/one" and len(way) <= 14
+    picture = (PACKAGE / "README.md").read_text().partition("<!-- way -->")[2]
+    boxes = re.findall(r'(\d+)\["\d+ (\w+)"\]', picture)
+    drawn = dict((int(number), name) for number, name in boxes)
+    assert [drawn[i] for i in sorted(drawn)] == [name.split("/")[1] for name in way]

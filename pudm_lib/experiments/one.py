@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -112,7 +112,7 @@ def run(experiment: Experiment, *, report=None) -> Result:
                 tensors = {"samples": images, "sensitive": sensitive}
                 facts = {
                     "numbers": numbers,
-                    "experiment": experiment.flat(),
+                    "experiment": asdict(experiment),
                     "environment": environment(device),
                 }
                 save_tensors(path, tensors, facts)
@@ -218,7 +218,7 @@ def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
         tensors = with_prefix("model.", model.state_dict())
         tensors |= with_prefix("history.", history)
         facts = {
-            "experiment": experiment.flat(),
+            "experiment": asdict(experiment),
             "train_seconds": time.perf_counter() - start,
         }
         if is_main():

@@ -51,13 +51,9 @@ class Experiment:
             raise ValueError(f"seed={self.seed}, must be in 0 .. 2**31 - 1")
 
     def flat(self) -> dict[str, Any]:
-        """All settings by name, as `experiment` takes them; and, where beta was
-        estimated, how: "beta_estimate"."""
+        """All settings by name, as `experiment` takes them."""
         parts = (self.data, self.training, self.sampling)
         rest = {n: getattr(self, n) for n in ("network", "pretrained", "seed")}
-        if self.beta_estimate is not None:
-            estimate = asdict(self.beta_estimate) | {"multiple": BETA_MULTIPLE}
-            rest["beta_estimate"] = estimate
         return {k: v for part in parts for k, v in asdict(part).items()} | rest
 
 

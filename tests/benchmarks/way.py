@@ -1,6 +1,7 @@
 """Which files one experiment goes through, from its record to its numbers.
 
     python tests/benchmarks/way.py
+    python tests/benchmarks/way.py --write    draws it in pudm_lib/README.md
 
 Runs two seeds of a tiny experiment in a folder of their own and notes the library's
 files in the order in which a function of each is first called; a return is no visit.
@@ -20,6 +21,7 @@ import pudm_lib
 from pudm_lib.experiments import experiment, run
 
 PACKAGE = Path(pudm_lib.__file__).parent
+BEGIN, END = "<!-- way -->", "<!-- /way -->"
 
 
 def visited(function) -> list[str]:
@@ -49,6 +51,32 @@ def ways() -> tuple[list[str], list[str]]:
     return visited(lambda: run(first)), visited(lambda: run(second))
 
 
+def drawn(way: list[str]) -> str:
+    """A way as a Mermaid picture, a box a room and a number a file."""
+    rooms: dict[str, list[str]] = {}
+    for number, name in enumerate(way, start=1):
+        room, _, file = name.partition("/")
+        rooms.setdefault(room, []).append(f'    {number}["{number} {file}"]')
+    boxes = [
+        line
+        for room, files in rooms.items()
+        for line in (f"  subgraph {room}_[{room}]", *files, "  end")
+    ]
+    numbers = range(1, len(way))
+    arrows = [f"  {number} --> {number + 1}" for number in numbers]
+    return "\n".join(["```mermaid", "flowchart LR", *boxes, *arrows, "```"])
+
+
+def write(way: list[str]) -> None:
+    readme = PACKAGE / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    readme.write_text(f"{before}{BEGIN}\n{drawn(way)}\n{END}{after}")
+
+
 if __name__ == "__main__":
-    for words, way in zip(("first", "next"), ways(), strict=True):
+    both = ways()
+    for words, way in zip(("first", "next"), both, strict=True):
         print(f"{words} experiment: {len(way)} files: {', '.join(way)}")
+    if "--write" in sys.argv:
+        write(both[1])
