@@ -23,6 +23,7 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import norm
@@ -41,10 +42,9 @@ num_paths = 2000  # noising paths for each Monte Carlo estimate
 
 # %%
 page = pu.Page("01_noise_and_denoise", globals(), presets=("laptop", "gpu", "paper"))
-quick = preset == "ci"
-if quick:
-    step_counts, num_paths = [4, 8, 16], 100
-x0_nodes, eps_nodes = (61, 49) if quick else (121, 97)
+x0_nodes, eps_nodes = 121, 97
+if preset == "ci":
+    step_counts, num_paths, x0_nodes, eps_nodes = [4, 8, 16], 100, 61, 49
 print(page)
 
 # %% [markdown]
@@ -95,7 +95,7 @@ print(f"share of the picture's variance left at the end: {alphas_cumprod[-1]:.1e
 # %% [markdown]
 # ## A real digit, and the best guess at it
 #
-# Noise is easy to add. What can be said about $x_0$ once only $x_t$ is known? Suppose we believed that a digit is one of the *other* 1,796 digits of scikit-learn's set, each pixel blurred a little. This belief is a mixture of 1,796 Gaussians, and for a mixture the best guess in squared error, the posterior mean $\mathbb E[x_0 \mid x_t]$, is a formula. `toys.GaussianMixture` has it.
+# Noise is easy to add. What can be said about $x_0$ once only $x_t$ is known? Suppose we believed that a digit is one of the *other* 1,796 digits of scikit-learn's set, each pixel blurred a little. This belief is a mixture of 1,796 Gaussians, and for a mixture the best guess in squared error, the posterior mean $\mathbb E[x_0 \mid x_t]$, is a formula. `mixtures.GaussianMixture` has it.
 #
 # **Predict, then run.** Towards the end almost nothing of the digit is left in $x_t$. What picture does the best denoiser return there: noise, a random digit, the right digit, or something else?
 
@@ -115,25 +115,24 @@ print(f"last guess: {to_mean:.3f} a pixel from the mean of all digits")
 print(f"guess at index {shown_t[1]}: {to_digit:.3f} a pixel from the true digit")
 
 # %%
-with page.figure("01_digit_noised", 2, len(shown_t), figsize=(8, 3.3)) as (fig, axes):
-    for column, index in enumerate(shown_t):
-        for row, pictures in enumerate((x_t, denoised)):
-            pu.style.show_picture(axes[row * len(shown_t) + column], pictures[column].reshape(8, 8))
-        axes[column].set_title(f"index {index}")
+noisy_off = (x_t[1] / alphas_cumprod[t[1]].sqrt() - x0[0]).square().mean().sqrt()
+bare = {"subplot_kw": {"xticks": [], "yticks": []}}
+with page.figure("01_digit_noised", 2, 6, figsize=(8, 3.3), **bare) as (fig, axes):
+    for ax, picture in zip(axes, [*x_t, *denoised], strict=True):
+        ax.imshow(picture.reshape(8, 8), cmap="gray", vmin=-1.3, vmax=1.3)
+    for ax, index in zip(axes, shown_t, strict=False):
+        ax.set_title(f"index {index}")
     axes[0].set_ylabel("noisy $x_t$")
-    axes[len(shown_t)].set_ylabel(r"best guess $\mathbb{E}[x_0|x_t]$")
+    axes[6].set_ylabel(r"best guess $\mathbb{E}[x_0|x_t]$")
     fig.suptitle("The best guess at a vanished digit is the mean of all digits", x=0.01, ha="left")
     fig.numbers(t=shown_t, last_guess_to_mean=to_mean, guess_to_digit=to_digit)
     fig.check("T single steps and the closed form agree", difference, at_most=1e-12)
     fig.check("with no signal left the best guess is the mean digit", to_mean, at_most=0.1)
-    fig.check(
-        "a tenth of the way in, the guess is nearer the digit than the noisy picture",
-        (x_t[1] / alphas_cumprod[t[1]].sqrt() - x0[0]).square().mean().sqrt() / to_digit,
-        at_least=1.2,
-    )
+    nearer = "a tenth of the way in, the guess is nearer the digit than the noisy picture"
+    fig.check(nearer, noisy_off / to_digit, at_least=1.2)
     fig.alt("""Six columns from clean to noise. Upper row: an 8 by 8 handwritten zero drowns in
-        noise. Lower row: the best guess at it stays sharp at first, then blurs into the
-        grey average of all digits.""")
+        noise. Lower row: the best guess at it stays sharp at first, then blurs into the grey
+        average of all digits.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -174,22 +173,18 @@ drawn = torch.logspace(0, math.log10(num_train_timesteps), 250).long().unique()
 # %%
 with page.figure("01_density_over_time", figsize=(8, 3.2)) as (fig, ax):
     image = ax.pcolormesh(drawn, line, densities[drawn - 1].T, cmap="cividis")
-    for step, height in zip(merges, (1.0, 0.2), strict=True):
-        ax.plot(step, height, "o", color="white", markeredgecolor="black")
+    ax.plot(merges, (1.0, 0.2), "o", color="white", markeredgecolor="black")
     ax.set(xscale="log", xlim=(1, drawn[-1]), xlabel="step $t$", ylabel="$x_t$")
     ax.set_title("Noise melts three bumps into a standard normal density")
     ax.grid(False)
     fig.colorbar(image, label="density of $x_t$")
     fig.numbers(total_variation_at_T=end_distance, bumps_merge_at_index=merges)
     fig.check("x_T is within total variation 0.01 of N(0, 1)", end_distance, at_most=0.01)
-    fig.check(
-        "from two bumps to one takes more noise than from three to two",
-        merges[1] / max(merges[0], 1),
-        at_least=1.2,
-    )
+    later = "from two bumps to one takes more noise than from three to two"
+    fig.check(later, merges[1] / max(merges[0], 1), at_least=1.2)
     fig.alt("""Heat map of the density of x_t over the steps, on a logarithmic axis. Three bright
-        bands at the left widen and fade; a white dot marks where the upper two have merged,
-        a second one where the lower joins them; at the right one broad band around zero
+        bands at the left widen and fade; a white dot marks where the upper two have merged, a
+        second one where the lower joins them; at the right one broad band around zero
         remains.""")
 
 # %% [markdown]
@@ -211,7 +206,7 @@ with page.figure("01_density_over_time", figsize=(8, 3.2)) as (fig, ax):
 #
 # $$\nabla \log q(x_t) = -\frac{\mathbb E[\epsilon \mid x_t]}{\sqrt{1 - \bar\alpha_t}}. \tag{4}$$
 #
-# `toys` computes each of the three by its own formula. To be sure that they are not wrong together, the cell also gets the score by automatic differentiation of the log density, and the posterior mean by brute-force integration over $x_0$.
+# `mixtures` computes each of the three by its own formula. To be sure that they are not wrong together, the cell also gets the score by automatic differentiation of the log density, and the posterior mean by brute-force integration over $x_0$.
 
 # %%
 points = line[::4, None]  # (101, 1)
@@ -233,34 +228,29 @@ for index in face_t:
     found = (identity_3, identity_4, slope - score, integral - mean[:, 0])
     off = {name: max(off[name], d.abs().max().item()) for name, d in zip(off, found, strict=True)}
 print({name: f"{value:.0e}" for name, value in off.items()})
-
-# %%
-faces = (
-    (world.posterior_mean, r"clean point $\mathbb{E}[x_0|x_t]$"),
-    (world.eps, r"noise $\mathbb{E}[\epsilon|x_t]$"),
-    (world.score, r"score $\nabla \log q(x_t)$"),
-)
 styles = ((pu.BLUE, "-"), (pu.ORANGE, "--"), (pu.GREEN, ":"))
 
 # %%
+faces = (
+    (world.posterior_mean, r"clean point $\mathbb{E}[x_0|x_t]$", 1.7),
+    (world.eps, r"noise $\mathbb{E}[\epsilon|x_t]$", 4.5),
+    (world.score, r"score $\nabla \log q(x_t)$", 20),
+)
 with page.figure("01_one_thing", 1, 3, figsize=(8, 3)) as (fig, axes):
-    for ax, (face, label) in zip(axes, faces, strict=True):
+    for ax, (face, label, limit) in zip(axes, faces, strict=True):
         for index, (colour, style) in zip(face_t, styles, strict=True):
-            values = face(line[:, None], alphas_cumprod[index])[:, 0]
+            values = face(line[:, None], alphas_cumprod[index])
             ax.plot(line, values, style, color=colour, label=f"index {index}")
-        ax.set(xlabel="$x_t$", title=label, xlim=(-2, 2))
-    for ax, limit in zip(axes, (1.7, 4.5, 20), strict=True):
-        ax.set_ylim(-limit, limit)
+        ax.set(xlabel="$x_t$", title=label, xlim=(-2, 2), ylim=(-limit, limit))
     axes[0].legend(handlelength=1.6)
-    fig.suptitle(
-        "Clean point, noise and score: each curve determines the other two", x=0.01, ha="left"
-    )
+    title = "Clean point, noise and score: each curve determines the other two"
+    fig.suptitle(title, x=0.01, ha="left")
     fig.numbers(t=face_t, largest_difference=off)
     for name, value in off.items():
         fig.check(f"posterior mean, score and noise agree: {name}", value, at_most=1e-10)
     fig.alt("""Three panels over x_t at three noise levels. The clean-point curves climb in steps
-        from one bump of the mixture to the next, smoother with more noise; the noise and
-        score curves are mirror-image saw teeth with the same steps.""")
+        from one bump of the mixture to the next, smoother with more noise; the noise and score
+        curves are mirror-image saw teeth with the same steps.""")
 
 # %% [markdown]
 # All three bend at the same places: where $x_t$ could have come from two bumps, the best guess moves from one to the other. *Caption. The exact posterior mean, noise and score of the 1-D world at three noise levels.*
@@ -285,12 +275,12 @@ for index in levels:
     clouds.append(x_t)
     guesses.append(guess)
     errors.append([(g - plane).square().sum(1).mean() for g in (guess, rescaled)])
-ratios = torch.stack([scaled / best for best, scaled in errors])
+errors = torch.tensor(errors, dtype=torch.float64)  # (3 levels, 2)
+ratios = errors[:, 1] / errors[:, 0]
 middle = p_unlabeled.weights @ p_unlabeled.means  # (2,)
 radii = torch.stack([(guess - middle).norm(dim=1).mean() for guess in guesses])
-for index, (best, rescaled), radius in zip(levels, errors, radii, strict=True):
-    print(f"index {index}: squared error {best:.2f}, of x_t rescaled {rescaled:.2f};")
-    print(f"           mean distance from the middle {radius:.2f}")
+columns = {"squared error": errors[:, 0], "of x_t rescaled": errors[:, 1], "from the middle": radii}
+pd.DataFrame(columns, index=pd.Index(levels, name="index")).round(2)
 
 # %%
 true_length = {"angles": "xy", "scale_units": "xy", "scale": 1}
@@ -304,11 +294,12 @@ with page.figure("01_two_dimensions", 1, 3, figsize=(8, 3.3), **square) as (fig,
         ax.set(title=f"index {index}", xlabel="$x_1$", xlim=(-3, 3), ylim=(-3, 3))
     axes[0].set_ylabel("$x_2$")
     fig.suptitle("More noise moves the best guess to the middle", x=0.01, ha="left")
-    shown = {"error_ratio": ratios, "mean_distance_from_the_middle": radii}
-    fig.numbers(t=levels, squared_error=errors, **shown)
-    beats, moves = ratios.min(), (radii[:-1] / radii[1:]).min()
-    fig.check("at each noise level the best guess beats undoing the scale", beats, at_least=1.1)
-    fig.check("the guess moves to the middle at each level", moves, at_least=1.2)
+    fig.numbers(t=levels, squared_error=errors, error_ratio=ratios)
+    fig.numbers(mean_distance_from_the_middle=radii)
+    best = "at each noise level the best guess beats undoing the scale"
+    fig.check(best, ratios.min(), at_least=1.1)
+    nearer = (radii[:-1] / radii[1:]).min()
+    fig.check("the guess moves to the middle at each level", nearer, at_least=1.2)
     fig.alt("""Three panels with a ring of five grey blobs and two vermillion crosses for
         sensitive blobs. Blue arrows from noisy points end on blobs at low noise, between blobs
         at middle noise and near the middle of the ring at high noise.""")
@@ -345,23 +336,19 @@ with page.figure("01_two_dimensions", 1, 3, figsize=(8, 3.3), **square) as (fig,
 # %%
 places = {"on a bump": 0.2, "in a valley": -0.5, "on a slope": 1.5}
 x_places = torch.tensor(list(places.values()), dtype=torch.float64)[:, None]  # (3, 1)
-quadrature = dict(zip(("eps", "weights"), pu.elbo.normal_quadrature(eps_nodes), strict=True))
+eps, weights = pu.elbo.normal_quadrature(eps_nodes)
+options = {"eps": eps, "weights": weights, "variance": variance}
 exact, terms, schedules = {}, {}, {}
 for T in step_counts:
     schedules[T] = pu.diffusion.vp_alphas_cumprod(T)
     exact[T] = pu.mixtures.ExactDenoiser(world, schedules[T])
-    options = {"variance": variance, **quadrature}
     terms[T] = pu.elbo.elbo_terms(exact[T], x_places, schedules[T], **options)  # (6), (8)
 
-
-def term_table(T):
-    """ELBO = -(prior + KL terms + reconstruction), one row a place."""
-    of, parts = terms[T], {"log p": world.log_prob(x_places), "ELBO": terms[T].elbo}
-    parts |= {"prior": of.prior, "KL terms": of.kl.sum(0), "reconstruction": of.reconstruction}
-    return pd.DataFrame({name: part.numpy() for name, part in parts.items()}, index=list(places))
-
-
-pd.concat({T: term_table(T) for T in step_counts}, names=["T", "place"]).round(3)
+log_q, tables = world.log_prob(x_places), {}
+for T, of in terms.items():  # ELBO = -(prior + KL terms + reconstruction)
+    parts = {"prior": of.prior, "KL terms": of.kl.sum(0), "reconstruction": of.reconstruction}
+    tables[T] = pd.DataFrame({"log q": log_q, "ELBO": of.elbo} | parts, index=list(places))
+pd.concat(tables, names=["T", "place"]).round(5)
 
 # %% [markdown]
 # The prior term is next to nothing. With many steps the reconstruction term is *negative*: the last step has little noise left, so $p_\theta(x_0 \mid x_1)$ is a density far above 1. The KL terms pay for it.
@@ -375,19 +362,18 @@ half_cost = torch.tensor([int((c < 0.5).sum()) for c in cumulative.T]) / T
 with page.figure("01_elbo_terms", 1, 2, figsize=(8, 3.4)) as (fig, axes):
     for i, (place, (colour, style)) in enumerate(zip(places, styles, strict=True)):
         axes[0].loglog(range(2, T + 1), terms[T].kl[:, i], style, color=colour, label=place)
-        axes[1].semilogx(range(2, T + 1), 100 * cumulative[:, i], style, color=colour, label=place)
+        axes[1].semilogx(range(2, T + 1), 100 * cumulative[:, i], style, color=colour)
     axes[0].set(xlabel="step $t$", ylabel="KL term (nats)", title="One KL term a step ...")
+    axes[0].legend()
     axes[1].set(xlabel="step $t$", ylabel="share of their sum (%)")
     axes[1].set_title("... and half of their sum comes early")
     axes[1].axhline(50, color=pu.GREY, linewidth=0.8)
-    axes[0].legend()
     fig.numbers(T=T, x0=places, half_of_the_kl_at_share_of_T=half_cost, elbo=terms[T].elbo)
-    fig.check(
-        "half of the KL cost falls in the first tenth of the schedule", half_cost.max(), at_most=0.1
-    )
+    early = "half of the KL cost falls in the first tenth of the schedule"
+    fig.check(early, half_cost.max(), at_most=0.1)
     fig.alt("""Left: the KL term of each step on logarithmic axes for three points; it falls by
-        orders of magnitude from the first steps to the last. Right: its running sum passes
-        half within the first tenth of the steps for all three points.""")
+        orders of magnitude from the first steps to the last. Right: its running sum passes half
+        within the first tenth of the steps for all three points.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -403,20 +389,18 @@ with page.figure("01_elbo_terms", 1, 2, figsize=(8, 3.4)) as (fig, axes):
 # The terms came out of a page of algebra. Equation (5) needs none: walk forward by (1), add up $\log p_\theta(x_{0:T}) - \log q(x_{1:T} \mid x_0)$ from plain normal densities, and average over paths. If algebra or code were wrong anywhere, the two numbers would part. With nine comparisons, four standard errors is a fair limit: by chance it is passed once in some 1,750 runs.
 
 # %%
-z_scores, monte_carlo, rows = {}, {}, []
+tables = {}
 for T in step_counts:
-    options = {"paths": num_paths, "generator": pu.random_generator(seed, 4, T)}
+    walk = {"variance": variance, "generator": pu.random_generator(seed, 4, T)}
     draws = pu.elbo.elbo_monte_carlo(
-        exact[T], x_places, schedules[T], variance=variance, **options
-    )  # (5), (num_paths, 3)
-    standard_error = draws.std(0) / math.sqrt(num_paths)
-    monte_carlo[T] = draws.mean(0)
-    z_scores[T] = (monte_carlo[T] - terms[T].elbo) / standard_error
-    columns = (terms[T].elbo, monte_carlo[T], 1.96 * standard_error)
-    rows += [(T, place, *map(float, row)) for place, *row in zip(places, *columns, strict=True)]
-worst = max(z.abs().max() for z in z_scores.values())
-print(f"largest difference: {worst:.2f} standard errors")
-pd.DataFrame(rows, columns=["T", "place", "by terms", "by paths", "± 95 %"]).round(4)
+        exact[T], x_places, schedules[T], paths=num_paths, **walk
+    )  # (5)
+    columns = {"by terms": terms[T].elbo, "by paths": draws.mean(0)}  # draws: (num_paths, 3)
+    columns["standard error"] = draws.std(0) / math.sqrt(num_paths)
+    tables[T] = pd.DataFrame(columns, index=list(places))
+compared = pd.concat(tables, names=["T", "place"])
+off_by = (compared["by paths"] - compared["by terms"]) / compared["standard error"]
+compared.assign(off_by=off_by).round(4)
 
 # %% [markdown]
 # ## How far below the truth?
@@ -445,17 +429,16 @@ quadrature_error = [abs(g - h) for g, h in zip(gaps[variance], halved, strict=Tr
 
 # %%
 sampled, half_width = [], []
-for i, T in enumerate(step_counts):
+for T in step_counts:
     generator = pu.random_generator(seed, 5, T)
     x = world.sample(2 * num_paths, generator)
-    options = {"paths": 1, "variance": variance, "generator": generator}
-    (bounds,) = pu.elbo.elbo_monte_carlo(exact[T], x, schedules[T], **options)
-    draws = world.log_prob(x) - bounds
+    walk = {"paths": 1, "variance": variance, "generator": generator}
+    draws = world.log_prob(x) - pu.elbo.elbo_monte_carlo(exact[T], x, schedules[T], **walk)[0]
     sampled.append(draws.mean().item())
     half_width.append(1.96 * draws.std().item() / math.sqrt(len(x)))
-    by_paths = f"{sampled[i]:.3f} ± {half_width[i]:.3f} by paths"
-    by_sums = f"{gaps[variance][i]:.5f} ± {quadrature_error[i]:.0e} by quadrature"
-    print(f"T={T:4d}: gap {by_sums}, {by_paths}")
+by_sums = {"gap by quadrature": gaps[variance], "its error": quadrature_error}
+by_paths = {"gap by paths": sampled, "± 95 %": half_width}
+pd.DataFrame(by_sums | by_paths, index=pd.Index(step_counts, name="T")).map("{:.3g}".format)
 
 # %% [markdown]
 # In 1-D even $p_\theta(x_0)$ itself can be had: push the density $\mathcal N(0, 1)$ through the $T$ reverse steps on a grid. The library does so in `elbo.model_density_on_grid`, about fifteen lines. Then (9) can be split into its two parts.
@@ -465,64 +448,53 @@ for i, T in enumerate(step_counts):
 # %%
 grid = torch.linspace(-6, 6, 601, dtype=torch.float64)
 log_q = world.log_prob(grid[:, None])
-coarse = step_counts[:2]
-log_model = {
-    T: pu.elbo.model_density_on_grid(exact[T], grid, schedules[T], variance=variance).log()
-    for T in coarse
-}
-wrong_density = [((log_q - log_model[T]) * log_q.exp()).sum().item() * 0.02 for T in coarse]
+coarse, log_model, wrong_density = step_counts[:2], {}, []
+for T in coarse:
+    density = pu.elbo.model_density_on_grid(exact[T], grid, schedules[T], variance=variance)
+    log_model[T] = density.log()
+    wrong_density.append(((log_q - log_model[T]) * log_q.exp()).sum().item() * 0.02)  # (9)
 for T, part, gap in zip(coarse, wrong_density, gaps[variance], strict=False):
     print(f"T={T:4d}: gap {gap:.4f} = wrong density {part:.4f} + slack of Jensen {gap - part:.4f}")
-lowest = [g - e for g, e in zip(gaps[variance], quadrature_error, strict=True)]
+
+# %%
 falls = {name: [a / b for a, b in pairwise(g)] for name, g in gaps.items()}
 for name, factors in falls.items():
     print(f"variance {name}: one T to the next divides the gap by", [f"{f:.1f}" for f in factors])
-worst_gap = max(
-    abs(s - g) / (h / 1.96) for s, g, h in zip(sampled, gaps[variance], half_width, strict=True)
-)
-
-# %%
+gap, width = np.array(gaps[variance]), np.array(half_width)
+lowest = (gap - quadrature_error).min()
+apart = (abs(sampled - gap) / (width / 1.96)).max()  # in standard errors
+share = (wrong_density / gap[:2]).max()
 looks = {
     "posterior": (pu.ORANGE, "s", r"$\sigma_t^2 = \tilde\beta_t$"),
     "beta": (pu.BLUE, "o", r"$\sigma_t^2 = \beta_t$"),
 }
+curves = {"data": log_q} | {f"$T = {T}$": log_model[T] for T in coarse}
+lines = ((pu.BLACK, "-"), *styles[1:])
 inverse = [gaps["beta"][-1] * step_counts[-1] / T for T in step_counts]
-
-
-def draw_gaps(ax):
-    for choice, (colour, marker, label) in looks.items():
-        ax.loglog(step_counts, gaps[choice], marker=marker, color=colour, label=label)
-    ax.loglog(step_counts, inverse, ":", color=pu.GREY, label="slope of $1/T$")
-    ax.set(xlabel="steps $T$", ylabel="average gap (nats)")
-    ax.set_title(r"The gap closes, if $\sigma_t^2 = \beta_t$")
-    ax.legend(loc="lower left")
-
-
-def draw_densities(ax):
-    ax.plot(grid, log_q.exp(), color=pu.BLACK, label="data")
-    for T, (colour, style) in zip(coarse, styles[1:], strict=True):
-        ax.plot(grid, log_model[T].exp(), style, color=colour, label=f"$T = {T}$")
-    ax.set(xlim=(-2.2, 2.2), ylim=(0, 1.1), xlabel="$x_0$", ylabel="density")
-    ax.set_title("Few steps blur the model's density")
-    ax.legend(loc="upper center", ncols=3)
-
+found = {"gap": gaps, "quadrature_error": quadrature_error, "gap_by_paths": sampled}
+found |= {"half_width_95": half_width, "wrong_density": wrong_density}
 
 # %%
-part_of_gap = max(p / g for p, g in zip(wrong_density, gaps[variance], strict=False))
-positive = "the average gap is >= 0 for every T (less its quadrature error)"
 with page.figure("01_gap_falls", 1, 2, figsize=(8, 3.5)) as (fig, axes):
-    draw_gaps(axes[0])
-    draw_densities(axes[1])
-    fig.numbers(step_counts=step_counts, gap=gaps, quadrature_error=quadrature_error)
-    fig.numbers(gap_by_paths=sampled, half_width_95=half_width, wrong_density=wrong_density)
-    fig.check(positive, min(lowest), at_least=0)
+    for choice, (colour, marker, label) in looks.items():
+        axes[0].loglog(step_counts, gaps[choice], marker=marker, color=colour, label=label)
+    axes[0].loglog(step_counts, inverse, ":", color=pu.GREY, label="slope of $1/T$")
+    axes[0].set(xlabel="steps $T$", ylabel="average gap (nats)")
+    axes[0].set_title(r"The gap closes, if $\sigma_t^2 = \beta_t$")
+    for (label, log_density), (colour, style) in zip(curves.items(), lines, strict=True):
+        axes[1].plot(grid, log_density.exp(), style, color=colour, label=label)
+    axes[1].set(xlim=(-2.2, 2.2), ylim=(0, 1.1), xlabel="$x_0$", ylabel="density")
+    axes[1].set_title("Few steps blur the model's density")
+    axes[0].legend(loc="lower left")
+    axes[1].legend(loc="upper center", ncols=3)
+    fig.numbers(step_counts=step_counts, **found)
+    fig.check("the average gap is >= 0 for every T (less its quadrature error)", lowest, at_least=0)
     fig.check("the gap at least halves from one T to the next", min(falls["beta"]), at_least=2)
-    fig.check("quadrature and paths give one gap, in standard errors", worst_gap, at_most=4)
-    fig.check("KL(data || model) is at most the gap, (9)", part_of_gap, at_most=1)
-    fig.alt("""Left: the average gap between log density and ELBO against the number of steps
-        on logarithmic axes. With variance beta it falls about as one over T, with the posterior
-        variance it hardly falls. Right: the data's three bumps, which the ten-step model blurs
-        and the hundred-step model nearly follows.""")
+    fig.check("quadrature and paths give one gap, in standard errors", apart, at_most=4)
+    fig.check("KL(data || model) is at most the gap, (9)", share, at_most=1)
+    fig.alt("""Left: over the steps the average gap between log density and ELBO falls about as
+        one over T with variance beta, hardly with the posterior variance. Right: the data's
+        three bumps, which the ten-step model blurs and the hundred-step model nearly follows.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -539,31 +511,26 @@ with page.figure("01_gap_falls", 1, 2, figsize=(8, 3.5)) as (fig, axes):
 
 # %%
 T = step_counts[0]
-inside = grid.abs() <= 2.0
-window = grid[inside]
-bound = pu.elbo.elbo_terms(
-    exact[T], window[:, None], schedules[T], variance=variance, **quadrature
-).elbo
+window = grid[inside := grid.abs() <= 2.0]
+bound = pu.elbo.elbo_terms(exact[T], window[:, None], schedules[T], **options).elbo
 against_data = log_q[inside] - bound
 against_model = log_model[T][inside] - bound
-labels = (r"data: $\log q - \mathcal{L}$", r"model: $\log p_\theta - \mathcal{L}$")
+lowest = {"lowest_against_data": against_data.min(), "lowest_against_model": against_model.min()}
 
 # %%
+labels = (r"data: $\log q - \mathcal{L}$", r"model: $\log p_\theta - \mathcal{L}$")
 with page.figure("01_gap_at_a_point", figsize=(8, 3.2)) as (fig, ax):
     ax.axhline(0, color=pu.GREY, linewidth=1)
     ax.plot(window, against_data, color=pu.VERMILLION, label=labels[0])
     ax.plot(window, against_model, "--", color=pu.BLUE, label=labels[1])
     ax.set(xlabel="$x_0$", ylabel="gap (nats)", ylim=(-3, 3.5))
-    ax.set_title(
-        f"The bound holds for the model everywhere, for the data only on average ($T = {T}$)"
-    )
+    title = "The bound holds for the model everywhere, for the data only on average"
+    ax.set_title(f"{title} ($T = {T}$)")
     ax.legend(loc="upper center", ncols=2)
-    fig.numbers(
-        T=T, lowest_against_data=against_data.min(), lowest_against_model=against_model.min()
-    )
-    fig.check(
-        "the ELBO is nowhere above the model's log density", against_model.min(), at_least=-1e-06
-    )
+    fig.numbers(T=T, **lowest)
+    fig.check("sum of terms = Monte Carlo, in standard errors", abs(off_by).max(), at_most=4)
+    never = "the ELBO is nowhere above the model's log density"
+    fig.check(never, against_model.min(), at_least=-1e-6)
     fig.check("at some point it is above the data's log density", against_data.min(), at_most=-0.1)
     fig.alt("""Two curves over x_0. The model's log density minus the ELBO stays above zero
         everywhere. The data's log density minus the ELBO is positive on the bumps of the
@@ -593,13 +560,12 @@ with page.figure("01_gap_at_a_point", figsize=(8, 3.2)) as (fig, ax):
 # %%
 T = step_counts[-1]
 w = pu.elbo.eps_loss_weights(schedules[T], variance)  # (T,)
-eps, node_weights = quadrature["eps"], quadrature["weights"]  # (M, 1), (M,)
 a = schedules[T][:, None]  # (T, 1)
 ell = torch.zeros(T, len(places), dtype=torch.float64)  # one value a step and place
 for i, x in enumerate(x_places[:, 0]):
-    x_t = a.sqrt() * x + (1 - a).sqrt() * eps.T  # (2), (T, M)
+    x_t = a.sqrt() * x + (1 - a).sqrt() * eps.T  # (2), (T, M) with M nodes
     eps_hat = world.eps(x_t.reshape(-1, 1), a.expand_as(x_t).reshape(-1)).reshape(x_t.shape)
-    ell[:, i] = (eps.T - eps_hat).square() @ node_weights  # (11) without its mean over t
+    ell[:, i] = (eps.T - eps_hat).square() @ weights  # (11) without its mean over t
 tilde = pu.diffusion.posterior_variances(schedules[T])[1:]
 ratio = tilde / pu.diffusion.reverse_variances(schedules[T], variance)[1:]
 constants = 0.5 * (ratio - 1 - ratio.log())[:, None]
@@ -612,39 +578,27 @@ print(f"largest w / smallest w: {spread:.0f}")
 # **Predict, then run.** A picture's fine strokes are decided at small $t$, its coarse shape at large $t$. Which of the two does the simplified loss favour, compared with the ELBO?
 
 # %%
-weighted, plain_error = (w[:, None] * ell).sum(1), ell.sum(1)
-shares = [(part / part.sum()).cumsum(0) for part in (weighted, plain_error)]
-early = [share[T // 10].item() for share in shares]
-
-
-def draw_weights(ax):
-    ax.loglog(range(1, T + 1), w, color=pu.BLUE, label="ELBO")
-    ax.axhline(w.mean(), ls="--", color=pu.ORANGE, label="simplified")
-    ax.set(xlabel="step $t$", ylabel="weight $w_t$")
-    ax.set_title("The loss drops steep weights ...")
-    ax.legend()
-
-
-def draw_shares(ax):
-    for share, label, look in zip(shares, ("ELBO", "simplified"), styles[:2], strict=True):
-        ax.plot(range(1, T + 1), 100 * share, look[1], color=look[0], label=label)
-    ax.set(xlabel="step $t$", ylabel="share of the error so far (%)")
-    ax.set_title("... and cares less about early steps")
-    ax.legend(loc="lower right")
-
+shares = {"ELBO": (w[:, None] * ell).sum(1), "simplified": ell.sum(1)}
+shares = {name: (part / part.sum()).cumsum(0) for name, part in shares.items()}
+first_tenth = {name.lower(): share[T // 10].item() for name, share in shares.items()}
 
 # %%
-same = "the weighted errors and constants are the KL terms, (10)"
-smaller = "the simplified loss gives the first tenth of the steps a smaller share"
-of_first_tenth = dict(zip(("elbo", "simplified"), early, strict=True))
 with page.figure("01_dropped_weights", 1, 2, figsize=(8, 3.4)) as (fig, axes):
-    draw_weights(axes[0])
-    draw_shares(axes[1])
-    fig.numbers(T=T, largest_over_smallest=spread, difference=weights_off)
-    fig.numbers(share_of_first_tenth=of_first_tenth)
-    fig.check(same, weights_off, at_most=1e-9)
+    axes[0].loglog(range(1, T + 1), w, color=pu.BLUE, label="ELBO")
+    axes[0].axhline(w.mean(), ls="--", color=pu.ORANGE, label="simplified")
+    axes[0].set(xlabel="step $t$", ylabel="weight $w_t$", title="The loss drops steep weights ...")
+    for (label, share), (colour, style) in zip(shares.items(), styles[:2], strict=True):
+        axes[1].plot(range(1, T + 1), 100 * share, style, color=colour, label=label)
+    axes[1].set(xlabel="step $t$", ylabel="share of the error so far (%)")
+    axes[1].set_title("... and cares less about early steps")
+    for ax in axes:
+        ax.legend()
+    fig.numbers(T=T, largest_over_smallest=spread, share_of_first_tenth=first_tenth)
+    fig.numbers(difference=weights_off)
+    fig.check("the weighted errors and constants are the KL terms, (10)", weights_off, at_most=1e-9)
     fig.check("the dropped weights span a factor of ten or more", spread, at_least=10)
-    fig.check(smaller, early[0] - early[1], at_least=0.05)
+    smaller = "the simplified loss gives the first tenth of the steps a smaller share"
+    fig.check(smaller, first_tenth["elbo"] - first_tenth["simplified"], at_least=0.05)
     fig.alt("""Left: the ELBO's weight of the squared noise error falls steeply over the first
         steps on logarithmic axes and rises a little at the end, while the simplified loss has
         one constant weight. Right: under the ELBO most of the error is collected in the first
@@ -659,9 +613,9 @@ with page.figure("01_dropped_weights", 1, 2, figsize=(8, 3.4)) as (fig, axes):
 #
 # *Caption. Left: $w_t$ of (10) and the constant of the simplified loss, drawn at the mean of $w_t$. Right: what share of the exact denoiser's error, summed over the three points, each loss has collected so far.*
 #
-# ## Check
+# ## The check
 #
-# Every claim of this chapter with the number that was measured and its bound.
+# Every claim of this chapter with the number that was measured and its bound. All are checks: mathematics, or a bound set after its number was seen.
 
 # %%
 page.verdict()
@@ -679,7 +633,6 @@ page.verdict()
 
 # %%
 too_short = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas(100))
-options = {"variance": variance, **quadrature}
 model = pu.mixtures.ExactDenoiser(world, too_short)
 prior = pu.elbo.elbo_terms(model, x_places, too_short, **options).prior.max()
 left = f"prior term up to {prior:.2f} nats: alpha_bar_T = {too_short[-1]:.2f}, so x_T is not noise"
@@ -701,7 +654,7 @@ except AssertionError as error:
 #
 # **1. A worse denoiser (easy).** Replace the exact denoiser by the best one for a *single* Gaussian with the same mean and variance as `world`. How many nats of ELBO does it lose on average over the data? Does it lose at each of the three `places` too?
 #
-# *Hint.* `toys.GaussianMixture` with one component is such a model; the law of total variance gives its variance.
+# *Hint.* `mixtures.GaussianMixture` with one component is such a model; the law of total variance gives its variance.
 #
 # <details><summary>Solution</summary>
 #
@@ -715,7 +668,7 @@ except AssertionError as error:
 # data = world.sample(500, pu.random_generator(seed, 8))
 # for name, x in (("data", data), ("places", x_places)):
 #     best, worse = (
-#         pu.elbo.elbo_terms(m, x, schedules[T], variance=variance, **quadrature).elbo
+#         pu.elbo.elbo_terms(m, x, schedules[T], **options).elbo
 #         for m in models
 #     )
 #     lost = best - worse
