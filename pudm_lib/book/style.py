@@ -99,6 +99,12 @@ def image_sheet(
     axes.set_axis_off()
 
 
+def legend_below(figure: Figure, axes: Axes, columns: int = 3) -> None:
+    """One legend for all axes of a figure, below them, with the labels of one."""
+    handles = axes.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=columns)
+
+
 def error_bars(values, intervals) -> np.ndarray:
     """(n,) values and (n, 2) intervals -> matplotlib's (2, n) lengths, never negative
     (rounding can put an interval's end a hair inside its value)."""
