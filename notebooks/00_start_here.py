@@ -19,13 +19,10 @@
 # | **Time** | `ci`, `laptop`, `gpu`, `paper` alike: under half a minute on one core |
 
 # %%
-import time
-
 import numpy as np
 import pandas as pd
 
 import pudm_lib as pu
-from pudm_lib.experiments import setting_fields
 from pudm_lib.measures import wilson_interval
 
 # %% tags=["parameters"]
@@ -54,17 +51,20 @@ print(f"{page}; the smallest model: {smallest.network!r}, {steps} steps")
 #
 # Odd digits play the part of the sensitive images, so nothing on these pages can hurt anyone.
 #
-# | chapter | question |
-# |---|---|
-# | 01 | what is a diffusion model, where does its ELBO (a lower bound on the log-likelihood) come from, and is the code's number really the ELBO? |
-# | 02 | what is in the training loop, and how often does a model draw what nobody wanted? |
-# | 03 | how does the ELBO become a classifier, and at which noise levels is it alive? |
-# | 04 | how does one learn from positive and unlabeled images? |
-# | 05 | does it work on real digits, and at what cost? |
-# | 06 | where should the method's one knob stand, and can the data tell? |
-# | 07 | what changes when images, networks and machines get larger, and what must not? |
-# | 08 | can a model stay as it is, and its sampling be moved away from what nobody wants? |
-# | 10 | can real and generated images be told apart, and what does a detector really see? |
+# | part | chapter | question |
+# |---|---|---|
+# | **Foundations** | [01 Noise and denoise](01_noise_and_denoise.ipynb) | what is a diffusion model, where does its ELBO (a lower bound on the log-likelihood) come from, and is the code's number really the ELBO? |
+# | | [02 Train a denoiser](02_train_a_denoiser.ipynb) | what is in the training loop, and how often does a model draw what nobody wanted? |
+# | | [03 Turn the ELBO into a classifier](03_turn_the_elbo_into_a_classifier.ipynb) | how does the error become a probability, and at which noise levels is it alive? |
+# | | [04 Learn from positive and unlabeled](04_learn_from_positive_and_unlabeled.ipynb) | how does one learn what is normal from unlabeled images and a few sensitive ones? |
+# | **Protect by training** | [05 Forget the odd digits](05_forget_the_odd_digits.ipynb) | does it work on real digits, and at what cost? |
+# | | [06 Choose β](06_choose_beta.ipynb) | where should the method's one knob stand, and can the data tell? |
+# | | [07 Scale up](07_scale_up.ipynb) | what changes when images, networks and machines get larger, and what must not? |
+# | **Protect by sampling** | [08 Steer without training](08_steer_without_training.ipynb) | can a model stay as it is, and its sampling be moved away from what nobody wants? |
+# | | [09 Compare the ways to steer](09_compare_the_ways_to_steer.ipynb) | is the safe denoiser better than its rivals, all tuned alike, and what does it cost? |
+# | **Conditions** | [10 Add conditions](10_add_conditions.ipynb) | what changes when a model is asked for a class, with and without guidance? |
+# | **Detect** | [13 Detect generated images](13_detect_generated_images.ipynb) | can real and generated images be told apart, and what does a detector really see? |
+# | | [14 Test the detector](14_test_the_detector.ipynb) | does the detector hold against rivals with equal tuning, changed images and other models? |
 #
 # ## Your machine
 #
@@ -80,28 +80,31 @@ print("\n".join([*pu.book.doctor.machine(), *pu.book.doctor.packages()]))
 #
 # | preset | data | for |
 # |---|---|---|
-# | `ci` | digits, a few steps | does every cell run; no claim is checked |
-# | `laptop` | digits, 8×8 pixels | the default; the claims of the text hold and are asserted |
+# | `ci` | digits, a few steps | does every cell run; nothing is claimed |
+# | `laptop` | digits, 8×8 pixels | the default; the checks of the text must hold |
 # | `gpu` | what `dataset` names, say `mnist`, at 32×32 | a larger network and more steps, on one GPU |
 # | `paper` | what `dataset` names, at the paper's sizes | the paper's networks, batches and steps |
 
-
 # %%
-def preset_row(name):
+rows = {}
+for name in pu.experiments.PRESETS:
     e = pu.experiment(name, dataset="digits" if name in ("ci", "laptop") else "mnist")
-    kept = ("batch_unlabeled", "batch_sensitive", "steps")
-    row = {"preset": name, "network": e.network} | {k: getattr(e.training, k) for k in kept}
-    drawn = f"{e.sampling.sampler} {e.sampling.num_inference_steps}"
-    return row | {"samples": e.sampling.num_samples, "sampler": drawn}
-
-
-pd.DataFrame([preset_row(name) for name in pu.experiments.PRESETS]).set_index("preset")
+    rows[name] = {
+        "network": e.network,
+        "steps": e.training.steps,
+        "U in a batch": e.training.batch_unlabeled,
+        "S": e.training.batch_sensitive,
+        "samples": e.sampling.num_samples,
+        "sampler": f"{e.sampling.sampler} {e.sampling.num_inference_steps}",
+    }
+pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
 # Every setting can be changed by name, in a chapter or on the command line (`python -m pudm_lib run --help`). A name or a value that cannot be is refused in one line:
 
 # %%
-print(f"{len(setting_fields())} settings: {', '.join(sorted(setting_fields()))}")
+names = sorted(pu.experiments.setting_fields())
+print(f"{len(names)} settings: {', '.join(names)}")
 for wrong in ({"beta": 1.5}, {"metod": "pnu"}, {"dataset": "digits", "normal": "purple"}):
     try:
         pu.make_split(pu.experiment(preset, **wrong).data, seed)
@@ -138,17 +141,14 @@ with page.figure("00_data", 1, 2, figsize=(8.5, 2.6)) as (fig, axes):
 #
 # ## Does everything work together?
 #
-# One call takes an experiment through data, network, training, sampling and metrics, and keeps the result under `runs/`, by a hash of the settings and of the code that made it. A second call reads it.
+# One call takes an experiment through data, network, training, sampling and metrics, and keeps the result under `runs/`, by a hash of the settings and of the versions of the stages that made it. A second call reads it.
 
 # %%
-start = time.perf_counter()
 result = pu.run(smallest)
-first_call = time.perf_counter() - start
-start = time.perf_counter()
 again = pu.run(smallest)
-second_call = time.perf_counter() - start
 same = bool((result.samples == again.samples).all())
 print(f"the second call reads what the first one made: {same}")
+assert same, "a second call must read what the first one made"
 
 # %% [markdown]
 # Twenty steps teach a network nothing, so its samples are noise, and the judge's opinion of noise means nothing. It is here to show the parts in their places: `result.samples`, `result.sensitive`, `result.numbers`, `result.history`. The **judge** is a small classifier that says which images are sensitive; the **Fréchet distance** says how far two sets of images are apart, and its **floor** is the same between two sets of real images (chapter 02).
@@ -161,7 +161,7 @@ pu.frame([result])[shown].round(3)
 # %% [markdown]
 # ## What a number means here
 #
-# A rate from a finite number of samples has an interval. This book uses Wilson's at 95 %: in 19 of 20 repetitions it covers the true rate. The cell below simulates it for a true rate of 0.95, and the claim beside the figure checks that sentence at four sample sizes.
+# A rate from a finite number of samples has an interval. This book uses Wilson's at 95 %: in 19 of 20 repetitions it covers the true rate. The cell below simulates it for a true rate of 0.95, and the check beside the figure tests that sentence at four sample sizes.
 #
 # **Predict.** You draw 100 images and 95 are normal. Is a model with a true rate of 0.90 ruled out?
 
@@ -211,11 +211,19 @@ with page.figure("00_intervals", 1, 2, figsize=(8.5, 2.9)) as (fig, axes):
 #
 # </details>
 #
-# Every number in the book's text comes from such a figure, and each figure lies beside a JSON file with the numbers it shows, the parameters that made it and its **claims**: sentences with a value, a bound, and whether it holds. `python -m pudm_lib claims` prints them all. A claim of ours that fails stops the chapter. A claim of a paper that fails here stays in, and the text explains it.
+# Every number in the book's text comes from such a figure. Beside each figure lies a JSON file with the numbers it shows, the parameters that made it and its **claims**: sentences with a value, a bound and a verdict. There are two kinds.
+#
+# - A **check** is mathematics, or a bound that was set after its number was seen. It must hold, or the chapter stops.
+# - A **prediction** is a sentence about the world, ours or a paper's, written down before its seeds were run. It is judged on its interval: *confirmed* if all of the interval satisfies the bound, *refuted* if none of it does, *undecided* if it straddles. Whatever comes out stays in, and the text says so.
+#
+# `python -m pudm_lib claims` prints them all.
+#
+# ## The check
+#
+# A chapter ends with all of its claims. This one has a single check.
 
 # %%
 page.verdict()
-assert same, "a second call must read what the first one made"
 
 # %% [markdown]
 # ## Symbols
@@ -239,7 +247,7 @@ assert same, "a second call must read what the first one made"
 # |---|---|---|
 # | `No module named pudm_lib` | the notebook runs in another Python than the one the book was installed in | `make lab`, or choose the kernel of `.venv` |
 # | a data set is not found | it lies elsewhere | set `PUDM_DATA` to the folder that holds it; `python -m pudm_lib data list` says where it looked |
-# | an old result seems to come back | it does not: the key holds the settings and the code | delete `runs/` if in doubt; everything in it can be made again |
+# | an old result seems to come back | it does not: the key holds the settings and the versions of the stages | delete `runs/` if in doubt; everything in it can be made again |
 #
 # The second one on purpose:
 
@@ -319,7 +327,7 @@ except pu.data.DataError as error:
 #
 # - What the book is after, and that this machine runs it.
 # - The symbols, and the colours with their meaning.
-# - A preset decides sizes; a claim is a sentence with a bound; a rate has an interval.
+# - A preset decides sizes; a claim is a sentence with a bound, a check or a prediction; a rate has an interval.
 #
 # **Next:** chapter 01 noises a picture, takes the noise away again, and finds out what that has to do with probability.
 #
