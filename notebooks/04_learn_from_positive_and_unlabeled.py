@@ -22,11 +22,13 @@
 # %%
 import math
 
+import numpy as np
+import pandas as pd
 import torch
 from matplotlib.ticker import NullLocator
 
 import pudm_lib as pu
-from pudm_lib.training import TrainingImages
+from pudm_lib.training import TrainingImages, TrainingSettings
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -46,32 +48,12 @@ num_samples = 2000  # points drawn from each model
 
 # %%
 page = pu.Page("04_learn_from_positive_and_unlabeled", globals())
-pu.experiments.check_preset(preset)
 quick = preset == "ci"
 if quick:
     num_draws, steps, num_samples = 20, 30, 100
-chapter = {
-    "chapter": "04_learn_from_positive_and_unlabeled",
-    "preset": preset,
-    "parameters": {
-        "seed": seed,
-        "beta": beta,
-        "wrong_beta": wrong_beta,
-        "num_unlabeled": num_unlabeled,
-        "num_sensitive": num_sensitive,
-        "few_sensitive": few_sensitive,
-        "num_normal": num_normal,
-        "num_draws": num_draws,
-        "forgetting": forgetting,
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "tau": tau,
-        "num_samples": num_samples,
-    },
-}
 PU = ("pu_unbiased", "pu_non_negative", "pu_absolute")
 alphas_cumprod = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas(1000))
-print(preset, chapter["parameters"])
+print(page)
 
 # %% [markdown]
 # ## The symbols of this chapter
@@ -117,6 +99,8 @@ def draw(mixture: pu.mixtures.GaussianMixture, n: int) -> torch.Tensor:
 x_unlabeled = draw(p_unlabeled, num_unlabeled)
 x_sensitive = draw(p_sensitive, num_sensitive)
 x_normal = draw(p_normal, num_normal)
+
+# %%
 edges = torch.linspace(-2.6, 2.6, 27, dtype=torch.float64)
 centres = (edges[1:] + edges[:-1]) / 2
 cells = torch.cartesian_prod(centres, centres)
@@ -234,12 +218,15 @@ for n_u, n_s in sizes:
         error = (values.var() / num_draws + truth_error**2).sqrt().item()
         bias = (values.mean() - truth).item()
         estimates[name].append((bias, error, values.std().item()))
-print("bias ± half of its 95 % interval, standard deviation")
-print(f"{'(U, S)':>10s}  below 0  " + "  ".join(f"{name:>24s}" for name in repairs))
-for i, (n_u, n_s) in enumerate(sizes):
-    row = [f"{b[i][0]:+.3f} ± {1.96 * b[i][1]:.3f}, sd {b[i][2]:.3f}" for b in estimates.values()]
-    below = (risk_draws[n_s] < 0).double().mean()
-    print(f"{n_u:>5d},{n_s:>4d}  {below:7.0%}  " + "  ".join(f"{c:>24s}" for c in row))
+
+# %%
+below = [(risk_draws[n_s] < 0).double().mean().item() for _, n_s in sizes]
+table = pd.DataFrame({"below 0": below}, index=[f"{n_u}, {n_s}" for n_u, n_s in sizes])
+for name, values in estimates.items():
+    bias, error, deviation = np.array(values).T
+    table[f"{name}: bias"], table["± 95 %, " + name] = bias, 1.96 * error
+    table["sd, " + name] = deviation
+table.rename_axis("points in U, S").round(3)
 
 # %%
 worst = max(abs(bias) / error for bias, error, _ in estimates["unbiased"])
@@ -255,27 +242,37 @@ root_law = sds["unbiased"][0] / sds["unbiased"][-1] / math.sqrt(sizes[-1][1] / s
 widest = max(r / u for name in sds for r, u in zip(sds[name], sds["unbiased"], strict=True))
 
 # %%
-looks = zip((pu.SKY, pu.BLUE, pu.GREEN), "os^", (0.93, 1.0, 1.07), strict=True)
+looks = [*zip((pu.SKY, pu.BLUE, pu.GREEN), "os^", (0.93, 1.0, 1.07), strict=True)]
 counts = [n_s for _, n_s in sizes]
 root = [sds["unbiased"][-1] * math.sqrt(counts[-1] / n_s) for n_s in counts]
 smallest = risk_draws[counts[0]]
 below_zero = (smallest < 0).double().mean()
 
+
 # %%
-with page.figure("04_estimators", 1, 3, figsize=(9.4, 3.6)) as (fig, axes):
+def draw_biases(ax):
     for (name, values), (colour, marker, shift) in zip(estimates.items(), looks, strict=True):
-        biases, errors, deviations = zip(*values, strict=True)
+        biases, errors, _ = zip(*values, strict=True)
         look = {"fmt": f"{marker}-", "color": colour, "capsize": 3, "label": name}
         shifted = [shift * n_s for n_s in counts]
-        axes[0].errorbar(shifted, biases, yerr=[1.96 * e for e in errors], **look)
-        axes[1].errorbar(counts, deviations, **look)
-    axes[1].plot(counts, root, ":", color="black", label="$1/\\sqrt{n}$")
-    axes[0].axhline(0, color="black", linewidth=1)
-    axes[0].set(xscale="log", ylabel="bias", title="Repairs cost bias, ...")
-    axes[1].set(
-        xscale="log", yscale="log", ylabel="standard deviation", title="... and cut the spread"
-    )
-    axes[1].legend()
+        ax.errorbar(shifted, biases, yerr=[1.96 * e for e in errors], **look)
+    ax.axhline(0, color="black", linewidth=1)
+    ax.set(xscale="log", ylabel="bias", title="Repairs cost bias, ...")
+
+
+def draw_spreads(ax):
+    for (name, values), (colour, marker, _) in zip(sds.items(), looks, strict=True):
+        ax.plot(counts, values, f"{marker}-", color=colour, label=name)
+    ax.plot(counts, root, ":", color="black", label="$1/\\sqrt{n}$")
+    ax.set(xscale="log", yscale="log", ylabel="standard deviation")
+    ax.set_title("... and cut the spread")
+    ax.legend()
+
+
+# %%
+def draw_estimates(axes):
+    draw_biases(axes[0])
+    draw_spreads(axes[1])
     for ax in axes[:2]:
         ax.set_xticks(counts, counts)
         ax.xaxis.set_minor_locator(NullLocator())
@@ -286,43 +283,31 @@ with page.figure("04_estimators", 1, 3, figsize=(9.4, 3.6)) as (fig, axes):
     axes[2].set(xlabel="$\\hat R$", ylabel=f"of {num_draws} draws of $(U, S)$")
     axes[2].set_title(f"Of 10 points in $S$: {below_zero:.0%} below 0")
     axes[2].legend()
-    fig.numbers(
-        sizes=sizes,
-        truth=truth,
-        bias_error_sd=estimates,
-        below_zero={n_s: (r < 0).double().mean() for n_s, r in risk_draws.items()},
-    )
+
+
+root_off = abs(math.log(root_law))
+ends = (first[0] - 1.96 * first[1], first[0] + 1.96 * first[1])
+shares_below = {n_s: (r < 0).double().mean() for n_s, r in risk_draws.items()}
+
+# %%
+with page.figure("04_estimators", 1, 3, figsize=(9.4, 3.6)) as (fig, axes):
+    draw_estimates(axes)
+    fig.numbers(sizes=sizes, truth=truth, bias_error_sd=estimates, below_zero=shares_below)
     fig.check("unbiased: at every size within four standard errors of the truth", worst, at_most=4)
-    fig.check(
-        "non-negative: bias at the smallest size, lower end of its interval",
-        first[0] - 1.96 * first[1],
-        at_least=0,
-        interval=(first[0] - 1.96 * first[1], first[0] + 1.96 * first[1]),
-    )
-    fig.check(
-        "non-negative: the bias shrinks from the smallest to the largest size, lower end",
-        shrinks,
-        at_least=0,
-    )
-    fig.check(
-        "absolute is twice the non-negative minus the unbiased, draw by draw",
-        identity_5,
-        at_most=1e-12,
-    )
-    fig.check(
-        "unbiased: the standard deviation falls like 1 / sqrt(n), within 40 % (heavy tails)",
-        abs(math.log(root_law)),
-        at_most=math.log(1.4),
-    )
-    fig.check(
-        "no repair spreads the estimates further apart, at any size", widest, at_most=1 + 1e-09
-    )
-    fig.alt(f"""Left: bias against the number of points in S. The unbiased estimate stays at zero
-        within its intervals; the non-negative starts at {first[0]:.2f} and falls towards
-        {last[0]:.2f}; the absolute lies twice as high. Centre: standard deviations on
-        logarithmic axes; the unbiased one follows the dotted line of one over the root of
-        n, the repairs start below it and join it. Right: histogram of the estimate at the
-        smallest size, wide, with much of it below zero although the true risk is positive.""")
+    text = "non-negative: bias at the smallest size, lower end of its interval"
+    fig.check(text, ends[0], at_least=0, interval=ends)
+    text = "non-negative: the bias shrinks from the smallest to the largest size, lower end"
+    fig.check(text, shrinks, at_least=0)
+    text = "absolute is twice the non-negative minus the unbiased, draw by draw"
+    fig.check(text, identity_5, at_most=1e-12)
+    text = "unbiased: the standard deviation falls like 1 / sqrt(n), within 40 % (heavy tails)"
+    fig.check(text, root_off, at_most=math.log(1.4))
+    text = "no repair spreads the estimates further apart, at any size"
+    fig.check(text, widest, at_most=1 + 1e-9)
+    fig.alt(f"""Left: bias against the number of points in S; it starts at {first[0]:.2f} for the
+        non-negative. Centre: standard deviations on logarithmic axes beside a line of one over
+        the root of n. Right: histogram of the estimate at the smallest size, wide, much of it
+        below zero although the true risk is positive.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -346,15 +331,11 @@ with page.figure("04_estimators", 1, 3, figsize=(9.4, 3.6)) as (fig, axes):
 
 # %%
 images = TrainingImages(x_unlabeled.float(), x_sensitive.float(), x_normal.float())
-settings = {
-    "steps": steps,
-    "batch_unlabeled": 128,
-    "batch_sensitive": 32,
-    "batch_normal": 32,
-    "learning_rate": learning_rate,
-    "warmup_steps": min(100, steps // 4),
-    "device": "cpu",
+batches = {
+    f"batch_{name}": n for name, n in (("unlabeled", 128), ("sensitive", 32), ("normal", 32))
 }
+settings = {"steps": steps, "learning_rate": learning_rate, "device": "cpu", **batches}
+settings["warmup_steps"] = min(100, steps // 4)
 
 
 def train_toy(method: str, beta: float, images=images, tau: float = tau):
@@ -362,11 +343,12 @@ def train_toy(method: str, beta: float, images=images, tau: float = tau):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = pu.networks.MLPDenoiser(2, width=64)
-    chosen = pu.training.TrainingSettings(method=method, beta=beta, tau=tau, **settings)
+    chosen = TrainingSettings(method=method, beta=beta, tau=tau, **settings)
     history = pu.train(model, images, chosen, seed=seed)
     return model.eval(), history
 
 
+# %%
 methods = ("unsupervised", "pu_unbiased", "pu_non_negative", "pu_absolute", "pnu")
 models, histories = {}, {}
 for method in methods:
@@ -377,20 +359,27 @@ models[awake], histories[awake] = train_toy("pu_non_negative", beta, tau=1.0)
 # %%
 reference = draw(p_unlabeled, 20_000)
 lowest = p_unlabeled.log_prob(reference).quantile(0.001)
-plan = pu.SamplingSettings(num_samples=num_samples, sampling_batch=num_samples)
 
 
 def judge(points: torch.Tensor) -> dict:
     """Leak with its 95 % interval and by region, shares off the data and in the top blob."""
     sensitive = pu.mixtures.sensitive_probability(points, p_normal, p_sensitive, beta) > 0.5
     nearer = torch.cdist(points, p_sensitive.means).argmin(1)  # 0: middle, 1: beside
-    regions = [(sensitive & (nearer == k)).double().mean().item() for k in (0, 1)]
-    off_data = (p_unlabeled.log_prob(points) < lowest).double().mean().item()
-    interval = pu.measures.numbers.wilson_interval(int(sensitive.sum()), len(points))
-    leak = sensitive.double().mean().item()
-    top = ((points - p_normal.means[0]).norm(dim=1) < 0.5).double().mean().item()
-    shares = {"leak": leak, "middle": regions[0], "beside": regions[1], "off": off_data, "top": top}
+    found = {
+        "leak": sensitive,
+        "middle": sensitive & (nearer == 0),
+        "beside": sensitive & (nearer == 1),
+        "off": p_unlabeled.log_prob(points) < lowest,
+        "top": (points - p_normal.means[0]).norm(dim=1) < 0.5,
+    }
+    interval = pu.measures.wilson_interval(int(sensitive.sum()), len(points))
+    shares = {name: flags.double().mean().item() for name, flags in found.items()}
     return shares | {"interval": interval, "flags": sensitive}
+
+
+# %%
+plan = pu.SamplingSettings(num_samples=num_samples, sampling_batch=num_samples)
+KEPT = ["leak", "interval", "middle", "beside", "off", "top"]
 
 
 def sample_and_judge(model) -> dict:
@@ -401,11 +390,9 @@ def sample_and_judge(model) -> dict:
 results = {method: sample_and_judge(model) for method, model in models.items()}
 results["data of $p_U$"] = judge(reference)
 results["data of $p_N$"] = judge(draw(p_normal, 20_000))
-for name, r in results.items():
-    low, high = r["interval"]
-    label = pu.METHOD_LABELS.get(name, name)
-    where = f"middle {r['middle']:6.2%}  beside {r['beside']:6.2%}"
-    print(f"{label:26s} leak {r['leak']:6.2%} ({low:6.2%} to {high:6.2%})  {where}  off {r['off']:5.1%}  top {r['top']:5.1%}")  # fmt: skip
+table = pd.DataFrame({name: {k: r[k] for k in KEPT} for name, r in results.items()}).T
+table[["low", "high"]] = table.pop("interval").tolist()
+table.astype(float).rename(index=pu.METHOD_LABELS).round(4)
 
 # %%
 negatives = histories["pu_unbiased"]["negative"] < 0
@@ -431,54 +418,40 @@ shown = ("unsupervised", "pu_non_negative", "pu_absolute", "pnu", awake)
 panels = [(pu.METHOD_LABELS.get(m, m), results[m]) for m in shown]
 panels.append(("the truth: $p_N$", {"points": truth_points} | judge(truth_points)))
 
+
 # %%
-with page.figure("04_samples", 2, 3, figsize=(8, 5.6), sharex=True, sharey=True) as (fig, axes):
+def draw_points(ax, label, r):
+    ax.plot(*r["points"][~r["flags"]].T, ".", ms=2, color=pu.NORMAL)
+    ax.plot(*r["points"][r["flags"]].T, "x", ms=4, color=pu.SENSITIVE)
+    ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
+    words = f"leak {r['leak']:.1%}, off {r['off']:.0%}, top {r['top']:.0%}"
+    ax.set_title(f"{label}\n{words}", fontsize=9)
+
+
+kept = {name: {k: r[k] for k in KEPT} for name, r in results.items()}
+less = "PU non-negative leaks less: lower end of the one minus upper end of the other"
+keeps = "PU non-negative keeps the top blob: share there, 0.2 in the data"
+same = "until the first negative risk, the three PU runs are the same to the last digit"
+
+# %%
+shared = {"sharex": True, "sharey": True}
+with page.figure("04_samples", 2, 3, figsize=(8, 5.6), **shared) as (fig, axes):
     for ax, (label, r) in zip(axes, panels, strict=True):
-        kept = r["points"][~r["flags"]]
-        leaked = r["points"][r["flags"]]
-        ax.plot(*kept.T, ".", ms=2, color=pu.NORMAL)
-        ax.plot(*leaked.T, "x", ms=4, color=pu.SENSITIVE)
-        ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
-        ax.set_title(
-            f"{label}\nleak {r['leak']:.1%}, off {r['off']:.0%}, top {r['top']:.0%}", fontsize=9
-        )
+        draw_points(ax, label, r)
     fig.suptitle("PU leaks less; an awake BCE term empties the top blob as well", x=0.01, ha="left")
-    fig.numbers(
-        **{
-            name: {k: r[k] for k in ("leak", "interval", "middle", "beside", "off", "top")}
-            for name, r in results.items()
-        }
-    )
-    fig.check(
-        "unsupervised: leak, lower end of its interval",
-        results["unsupervised"]["interval"][0],
-        at_least=0.03,
-        interval=results["unsupervised"]["interval"],
-    )
-    fig.check(
-        "PU non-negative leaks less: lower end of the one minus upper end of the other",
-        gain,
-        at_least=0.01,
-    )
-    fig.check(
-        "PU non-negative keeps the top blob: share there, 0.2 in the data",
-        results["pu_non_negative"]["top"],
-        at_least=0.1,
-    )
+    fig.numbers(**kept)
+    ends = plain["interval"]
+    lower = "unsupervised: leak, lower end of its interval"
+    fig.check(lower, ends[0], at_least=0.03, interval=ends)
+    fig.check(less, gain, at_least=0.01)
+    fig.check(keeps, learnt["top"], at_least=0.1)
     fig.check("with tau = 1 the BCE term empties the top blob", results[awake]["top"], at_most=0.07)
-    fig.check(
-        "until the first negative risk, the three PU runs are the same to the last digit",
-        largest_apart,
-        at_most=0,
-    )
-    fig.alt(f"""Six scatter plots in the plane. Unsupervised: five blobs on a ring and many crosses,
-        leaked points, in the middle and right of the top blob,
-        {results["unsupervised"]["leak"]:.1%} in all. PU non-negative, absolute and PNU:
-        fewer crosses, {100 * learnt["middle"]:.1f} % of samples in the middle and
-        {100 * learnt["beside"]:.1f} % beside the top blob for the first, and the top blob
-        is there. PU non-negative with tau 1: the top blob is missing too. Last: points of
-        the true normal density, {results["data of $p_N$"]["leak"]:.1%} of which count as
-        leaked.""")
+    fig.check(same, largest_apart, at_most=0)
+    fig.alt(f"""Six scatter plots in the plane. Unsupervised: five blobs on a ring and many
+        crosses, leaked points, {plain["leak"]:.1%} in all. PU non-negative, absolute and PNU:
+        fewer crosses, {100 * learnt["middle"]:.1f} % in the middle and
+        {100 * learnt["beside"]:.1f} % beside the top blob for the first. PU non-negative with
+        tau 1: the top blob is missing too. Last: the truth.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -514,18 +487,15 @@ def fresh_ell(model, mixture) -> float:
     return ell.mean().item()
 
 
+# %%
 ends = {}
 for method in PU:
     result = sample_and_judge(wrong_models[method])
-    ends[method] = {
-        "ell_sensitive": tau * wrong[method]["ell_sensitive"][-100:].mean().item(),
-        "largest": tau * wrong[method]["ell_sensitive"].max().item(),
-        "fresh_normal": fresh_ell(wrong_models[method], p_normal),
-        "leak": result["leak"],
-        "off": result["off"],
-        "top": result["top"],
-    }
-    print(f"{method:16s}", {k: float(f"{v:.3g}") for k, v in ends[method].items()})
+    on_s = tau * wrong[method]["ell_sensitive"]
+    ends[method] = {"ell_sensitive": on_s[-100:].mean().item(), "largest": on_s.max().item()}
+    ends[method]["fresh_normal"] = fresh_ell(wrong_models[method], p_normal)
+    ends[method] |= {name: result[name] for name in ("leak", "off", "top")}
+pd.DataFrame(ends).T.style.format("{:.3g}")
 
 # %%
 runaway = ends["pu_unbiased"]["largest"] / ends["pu_non_negative"]["largest"]
@@ -534,8 +504,9 @@ held = max(ends[m]["ell_sensitive"] for m in PU[1:])
 farthest = tau * max(h["negative"].abs().max().item() for h in wrong.values())
 powers = [10.0**p for p in range(2, max(3, math.ceil(math.log10(farthest))) + 1, 3)]
 
+
 # %%
-with page.figure("04_runaway", 1, 2, figsize=(8, 3.6)) as (fig, axes):
+def draw_runaway(axes):
     for method, style in zip(PU, ("-", "--", ":"), strict=True):
         look = {"color": pu.METHOD_COLOURS[method], "label": pu.METHOD_LABELS[method]}
         axes[0].semilogy(tau * wrong[method]["ell_sensitive"], style, linewidth=1, **look)
@@ -545,24 +516,21 @@ with page.figure("04_runaway", 1, 2, figsize=(8, 3.6)) as (fig, axes):
     axes[1].set_yscale("symlog", linthresh=1)
     axes[1].set_yticks([-p for p in reversed(powers)] + [0] + powers)
     axes[1].minorticks_off()
-    axes[1].set(
-        xlabel="step", ylabel="$\\hat R$ of the batch", title="Estimated risk on normal points"
-    )
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    fig.suptitle(
-        f"With $\\beta$ = {wrong_beta:g} the unbiased risk runs away; the others hold",
-        x=0.01,
-        ha="left",
-    )
+    axes[1].set(xlabel="step", ylabel="$\\hat R$ of the batch")
+    axes[1].set_title("Estimated risk on normal points")
+
+
+# %%
+told = f"With $\\beta$ = {wrong_beta:g} the unbiased risk runs away; the others hold"
+with page.figure("04_runaway", 1, 2, figsize=(8, 3.6)) as (fig, axes):
+    draw_runaway(axes)
+    pu.style.legend_below(fig, axes[0])
+    fig.suptitle(told, x=0.01, ha="left")
     fig.numbers(**ends)
-    fig.check(
-        "beta too large: the unbiased risk's largest error on S over the non-negative's",
-        runaway,
-        at_least=3,
-    )
-    fig.check(
-        "... and its error on fresh normal points over the non-negative's", forgotten, at_least=3
-    )
+    text = "beta too large: the unbiased risk's largest error on S over the non-negative's"
+    fig.check(text, runaway, at_least=3)
+    text = "... and its error on fresh normal points over the non-negative's"
+    fig.check(text, forgotten, at_least=3)
     fig.check("non-negative and absolute hold the error on S", held, at_most=10)
     fig.alt(f"""Two panels over training steps with beta more than three times the truth. The
         unbiased risk's error on S climbs by orders of magnitude, up to
@@ -587,9 +555,8 @@ with page.figure("04_runaway", 1, 2, figsize=(8, 3.6)) as (fig, axes):
 
 # %%
 few = draw(p_sensitive, few_sensitive)
-few_model, _ = train_toy(
-    "pu_non_negative", beta, images=TrainingImages(images.unlabeled, few.float())
-)
+with_few = TrainingImages(images.unlabeled, few.float())
+few_model, _ = train_toy("pu_non_negative", beta, images=with_few)
 
 
 @torch.no_grad()
@@ -606,6 +573,7 @@ def added_error(model, points: torch.Tensor, draws: int) -> torch.Tensor:
     return (ell - ell_plain).reshape(draws, -1).mean(0)
 
 
+# %%
 fresh = draw(p_sensitive, 4000)
 trained = {few_sensitive: (few_model, few)}
 trained[num_sensitive] = (models["pu_non_negative"], x_sensitive)
@@ -622,42 +590,45 @@ plane = torch.cartesian_prod(axis, axis)
 bars = (("labelled", -0.2, pu.SENSITIVE, "//"), ("fresh", 0.2, pu.SKY, ""))
 title = f"With {few_sensitive} labels, PU adds more error on them than on fresh points"
 
+
 # %%
-with page.figure("04_small_s", 1, 3, figsize=(9, 3.3), width_ratios=(1, 1, 0.8)) as (fig, axes):
-    for ax, (n_s, (model, own)) in zip(axes, trained.items(), strict=False):
-        heights = added_error(model, plane, 50).reshape(41, 41)
-        image = ax.pcolormesh(axis, axis, heights.T, cmap="PuOr_r", vmin=-3, vmax=3)
-        ax.plot(*fresh[:150].T, ".", ms=2, color="black")
-        ax.plot(*own.T, "x", ms=8, mew=2, color=pu.GREEN)
-        ax.set(aspect="equal", xticks=(-2, 0, 2), yticks=(-2, 0, 2), title=f"{n_s} labels")
-        ax.set(xlabel="$x_1$", ylabel="$x_2$")
-        ax.grid(False)
-    fig.colorbar(image, ax=axes[:2].tolist(), label="added error", extend="both")
+def draw_added(ax, n_s, model, own):
+    heights = added_error(model, plane, 50).reshape(41, 41)
+    image = ax.pcolormesh(axis, axis, heights.T, cmap="PuOr_r", vmin=-3, vmax=3)
+    ax.plot(*fresh[:150].T, ".", ms=2, color="black")
+    ax.plot(*own.T, "x", ms=8, mew=2, color=pu.GREEN)
+    ax.set(aspect="equal", xticks=(-2, 0, 2), yticks=(-2, 0, 2), title=f"{n_s} labels")
+    ax.set(xlabel="$x_1$", ylabel="$x_2$")
+    ax.grid(False)
+    return image
+
+
+def draw_bars(ax):
     for where, shift, colour, hatch in bars:
-        heights = [a[where] for a in added.values()]
-        positions = [shift, 1 + shift]
-        axes[2].bar(positions, heights, 0.38, color=colour, label=where, hatch=hatch)
-    axes[2].set_xticks(range(2), [f"{n_s} labels" for n_s in added])
-    axes[2].set(ylabel="mean added error")
-    axes[2].legend()
+        look = {"color": colour, "label": where, "hatch": hatch}
+        ax.bar([shift, 1 + shift], [a[where] for a in added.values()], 0.38, **look)
+    ax.set_xticks(range(2), [f"{n_s} labels" for n_s in added])
+    ax.set(ylabel="mean added error")
+    ax.legend()
+
+
+# %%
+more = "with very few labels PU adds more error on them than on fresh points of p_S: ratio"
+smaller = excess[num_sensitive] / excess[few_sensitive]
+widths = {"width_ratios": (1, 1, 0.8)}
+with page.figure("04_small_s", 1, 3, figsize=(9, 3.3), **widths) as (fig, axes):
+    images_of = [draw_added(ax, n, *of) for ax, (n, of) in zip(axes, trained.items(), strict=False)]
+    fig.colorbar(images_of[-1], ax=axes[:2].tolist(), label="added error", extend="both")
+    draw_bars(axes[2])
     fig.suptitle(title, x=0.01, ha="left")
     fig.numbers(added_error=added, labelled_over_fresh=excess)
-    fig.check(
-        "with very few labels PU adds more error on them than on fresh points of p_S: ratio",
-        excess[few_sensitive],
-        at_least=1.05,
-    )
-    fig.check(
-        "with more labels the ratio is smaller",
-        excess[num_sensitive] / excess[few_sensitive],
-        at_most=0.95,
-    )
+    fig.check(more, excess[few_sensitive], at_least=1.05)
+    fig.check("with more labels the ratio is smaller", smaller, at_most=0.95)
     fig.alt(f"""Left and centre: maps of the added error in the plane, raised around the labelled
-        points; black dots are fresh sensitive points. Right: bars. With {few_sensitive}
-        labels the added error is {added[few_sensitive]["labelled"]:.2f} on the labelled
-        points and {added[few_sensitive]["fresh"]:.2f} on fresh ones; with {num_sensitive}
-        labels {added[num_sensitive]["labelled"]:.2f} and
-        {added[num_sensitive]["fresh"]:.2f}.""")
+        points; black dots are fresh sensitive points. Right: bars. With {few_sensitive} labels
+        the added error is {added[few_sensitive]["labelled"]:.2f} on the labelled points and
+        {added[few_sensitive]["fresh"]:.2f} on fresh ones; with {num_sensitive} labels
+        {added[num_sensitive]["labelled"]:.2f} and {added[num_sensitive]["fresh"]:.2f}.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -680,15 +651,8 @@ with page.figure("04_small_s", 1, 3, figsize=(9, 3.3), width_ratios=(1, 1, 0.8))
 #
 # **Predict, then run.** A second start is far beyond the line, as after an overfitted phase. Which rules come back?
 
+
 # %%
-rules = {
-    "unbiased": (pu.SKY, "-"),
-    "zero gradient": (pu.ORANGE, "-"),
-    "Algorithm 1": (pu.BLUE, "--"),
-    "absolute": (pu.GREEN, ":"),
-}
-
-
 def walk(rule: str, s: float, u=0.5, b=0.1, rate=0.5, noise=0.3, steps=600):
     """The true u - beta s after each step of one rule, (steps,)."""
     generator = pu.random_generator(seed, 900)
@@ -707,31 +671,40 @@ def walk(rule: str, s: float, u=0.5, b=0.1, rate=0.5, noise=0.3, steps=600):
     return torch.tensor(path)
 
 
+# %%
+colours = (pu.SKY, pu.ORANGE, pu.BLUE, pu.GREEN)
+names = ("unbiased", "zero gradient", "Algorithm 1", "absolute")
+rules = dict(zip(names, zip(colours, ("-", "-", "--", ":"), strict=True), strict=True))
 starts = (1.0, 12.0)
 walks = {rule: [walk(rule, s) for s in starts] for rule in rules}
 tails = {rule: [w[-200:].mean().item() for w in ws] for rule, ws in walks.items()}
-print({rule: [round(t, 2) for t in tail] for rule, tail in tails.items()})
+pd.DataFrame(tails, index=[f"start at s = {s:g}" for s in starts]).round(2)
+
 
 # %%
+def draw_walks(ax, i, title):
+    for rule, (colour, style) in rules.items():
+        ax.plot(walks[rule][i], style, color=colour, label=rule)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set(xlabel="step", ylim=(-1.6, 0.6), title=title)
+
+
 near_zero = max(abs(t) for rule in ("Algorithm 1", "absolute") for t in tails[rule])
 titles = ("Start before the line", "Start beyond it (overfitted)")
+drifts, stays = tails["zero gradient"]
+
+# %%
 with page.figure("04_step", 1, 2, figsize=(8, 3.5), sharey=True) as (fig, axes):
-    for ax, i, title in zip(axes, range(2), titles, strict=True):
-        for rule, (colour, style) in rules.items():
-            ax.plot(walks[rule][i], style, color=colour, label=rule)
-        ax.axhline(0, color="black", linewidth=0.8)
-        ax.set(xlabel="step", ylim=(-1.6, 0.6), title=title)
+    for i, title in enumerate(titles):
+        draw_walks(axes[i], i, title)
     axes[0].set_ylabel("true $u - \\beta s$")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    pu.style.legend_below(fig, axes[0], 4)
     fig.suptitle("Only a step on $-\\hat{R}$ comes back to zero", x=0.01, ha="left")
     fig.numbers(starts=starts, mean_of_last_200=tails)
     fig.check("Algorithm 1 and absolute end near zero from both starts", near_zero, at_most=0.1)
-    fig.check("zero gradient: noise carries it below zero", tails["zero gradient"][0], at_most=-0.2)
-    fig.check(
-        "zero gradient: from an overfitted start (-0.7) it never comes back",
-        tails["zero gradient"][1],
-        at_most=-0.65,
-    )
+    fig.check("zero gradient: noise carries it below zero", drifts, at_most=-0.2)
+    text = "zero gradient: from an overfitted start (-0.7) it never comes back"
+    fig.check(text, stays, at_most=-0.65)
     fig.alt("""The risk of a one-number model over 600 noisy steps, from two starts. Unbiased falls
         without end. Zero gradient drifts below zero from the first start and stays flat at
         minus 0.7 from the second. Algorithm 1 and absolute settle around zero from both.""")
@@ -779,45 +752,46 @@ leaks = [100 * results[n]["leak"] for n in names]
 ranges = [[100 * end for end in results[n]["interval"]] for n in names]
 labels = [pu.METHOD_LABELS.get(n, n) for n in names]
 
+
 # %%
-with page.figure("04_pnu", 1, 2, figsize=(8, 3.5)) as (fig, axes):
-    axes[0].plot(gammas, formula, color="black", label="formula (10)")
-    axes[0].plot(gammas, measured, "o", color=pu.BLUE, label=f"{num_draws} draws")
-    axes[0].axvline(best_gamma, color=pu.GREY, linestyle=":", label="$\\gamma^*$")
-    axes[0].set(xlabel="$\\gamma$", ylabel="standard deviation", ylim=(0, None))
-    axes[0].set_title("Normal labels steady the estimate")
-    axes[0].legend()
+def draw_gammas(ax):
+    ax.plot(gammas, formula, color="black", label="formula (10)")
+    ax.plot(gammas, measured, "o", color=pu.BLUE, label=f"{num_draws} draws")
+    ax.axvline(best_gamma, color=pu.GREY, linestyle=":", label="$\\gamma^*$")
+    ax.set(xlabel="$\\gamma$", ylabel="standard deviation", ylim=(0, None))
+    ax.set_title("Normal labels steady the estimate")
+    ax.legend()
+
+
+def draw_leaks(ax):
     for i, name in enumerate(names):
         bar = pu.style.error_bars(leaks[i : i + 1], ranges[i : i + 1])
-        own = pu.ORANGE if name == awake else pu.PURPLE
-        colour = pu.METHOD_COLOURS.get(name, own)
-        axes[1].errorbar(leaks[i], i, xerr=bar, fmt="o", color=colour, capsize=3)
-    axes[1].set_yticks(range(len(names)), labels)
-    axes[1].invert_yaxis()
-    axes[1].set(xlabel="leak (% of samples)", xlim=(-0.3, None))
-    axes[1].axvline(leaks[-1], color=pu.PURPLE, linestyle=":", linewidth=1)
-    axes[1].set_title("PU moves the leak towards $p_N$'s")
+        colour = pu.METHOD_COLOURS.get(name, pu.ORANGE if name == awake else pu.PURPLE)
+        ax.errorbar(leaks[i], i, xerr=bar, fmt="o", color=colour, capsize=3)
+    ax.set_yticks(range(len(names)), labels)
+    ax.invert_yaxis()
+    ax.set(xlabel="leak (% of samples)", xlim=(-0.3, None))
+    ax.axvline(leaks[-1], color=pu.PURPLE, linestyle=":", linewidth=1)
+    ax.set_title("PU moves the leak towards $p_N$'s")
+
+
+# %%
+agree = "formula (10) and the measured deviation agree within a factor of two"
+halves = "the best gamma at least halves the deviation of the PU estimate here"
+less = "PNU leaks less than unsupervised: lower end minus upper end"
+apart, ahead = (measured / formula).log().abs().max().exp(), plain["interval"][0]
+with page.figure("04_pnu", 1, 2, figsize=(8, 3.5)) as (fig, axes):
+    draw_gammas(axes[0])
+    draw_leaks(axes[1])
     fig.numbers(gamma=gammas, measured=measured, formula=formula, best_gamma=best_gamma)
-    fig.check(
-        "formula (10) and the measured deviation agree within a factor of two (the errors have heavy tails)",
-        (measured / formula).log().abs().max().exp(),
-        at_most=2,
-    )
+    fig.check(f"{agree} (the errors have heavy tails)", apart, at_most=2)
     fig.check("the best gamma trusts the normal points more", best_gamma, at_least=0.5)
-    fig.check(
-        "the best gamma at least halves the deviation of the PU estimate here",
-        best_sd / formula[0],
-        at_most=0.5,
-    )
-    fig.check(
-        "PNU leaks less than unsupervised: lower end minus upper end",
-        results["unsupervised"]["interval"][0] - results["pnu"]["interval"][1],
-        at_least=0.01,
-    )
-    fig.alt(f"""Left: standard deviation of the risk estimate against gamma, a curve that falls from
-        its PU value at gamma 0 to a minimum near {best_gamma:.2f}; the measured points
+    fig.check(halves, best_sd / formula[0], at_most=0.5)
+    fig.check(less, ahead - results["pnu"]["interval"][1], at_least=0.01)
+    fig.alt(f"""Left: standard deviation of the risk estimate against gamma, a curve that falls
+        from its PU value at gamma 0 to a minimum near {best_gamma:.2f}; the measured points
         follow the formula. Right: leak of the models with 95 % intervals: unsupervised at
-        {100 * leaks[0]:.1f} %, PU non-negative at {100 * learnt["leak"]:.1f} %, PNU at
+        {100 * plain["leak"]:.1f} %, PU non-negative at {100 * learnt["leak"]:.1f} %, PNU at
         {100 * results["pnu"]["leak"]:.1f} %, true normal data at {leaks[-1]:.1f} %.""")
 
 # %% [markdown]
@@ -834,8 +808,6 @@ with page.figure("04_pnu", 1, 2, figsize=(8, 3.5)) as (fig, axes):
 # Every claim of this chapter with the number that was measured and its bound.
 
 # %%
-for c in claims:
-    print("holds" if c["holds"] else "FAILS", f"{c['value']:10.3g}", c["bound"], c["claim"])
 page.verdict()
 
 # %% [markdown]
