@@ -350,7 +350,6 @@ markers = ("o", "s", "^")
 bins = torch.linspace(-12, 4, 33)
 
 
-# %%
 def draw_alive(by_levels, by_slope):
     for (name, s), colour, marker in zip(slopes.items(), colours, markers, strict=True):
         by_level = (s > alive_slope).double().mean(1)
@@ -412,8 +411,6 @@ decades = {
 print(f"medians span {decades['ell']:.1f} powers of ten of ell,")
 print(f"at D = {paper_dims} {decades['slope']:.0f} of the slope; alive at the ends:")
 pd.DataFrame(ends, index=["first fifth of the levels", "last fifth"]).T.round(3)
-
-# %%
 rows = (
     (-4, 3.5, math.log10(math.log1p(1 / alive_slope)), "$\\log_{10}(\\ell/\\tau)$"),
     (-12, 4, math.log10(alive_slope), "$\\log_{10}$ of slope"),
@@ -520,8 +517,6 @@ for method in ("supervised", "pu_absolute"):
             net = pu.networks.make_unet("tiny", resolution=8, channels=1)
         settings = TrainingSettings(method=method, reduction=reduction, beta=run_beta, **short)
         histories[method, reduction] = pu.train(net, images, settings, seed=seed)
-
-# %%
 last, final = max(run_steps // 10, 3), {}
 for (method, reduction), history in histories.items():
     to_sum = dims if reduction == "mean" else 1  # (6)
@@ -538,8 +533,6 @@ worse = {
     method: final[method, "mean"]["ell_unlabeled"] / final[method, "sum"]["ell_unlabeled"]
     for method in ("supervised", "pu_absolute")
 }
-
-# %%
 window, lines = max(1, run_steps // 25), (("sum", "-"), ("mean", "--"))
 
 
@@ -742,8 +735,7 @@ print("safe:", pu.losses.minus_log_one_minus_exp(tiny).mean().item())
 # - $\ell$ leaves out the ELBO's weights (chapter 01), so even a perfect $\ell$ is not minus the log-likelihood, and (1) is a model of the label, not Bayes' rule.
 # - The paper justifies the BCE loss in an appendix that we have not seen; (4) and (5) are our own derivation.
 # - Paper and code differ twice in this chapter: in the means of (7), and in the side of (9). We follow the paper's eq. 12 as `supervised`, the code as `supervised_code`, and the code in (9).
-
-# %% [markdown]
+#
 # ## Exercises
 #
 # **1. How far does $10^{-6}$ reach? (easy)** Below which $\ell$ does the slope of the released form differ from (3) by more than one per cent? Derive it, then check.
@@ -831,8 +823,7 @@ print("safe:", pu.losses.minus_log_one_minus_exp(tiny).mean().item())
 # The share rises with $\tau$. The curve of the total loss looks much the same for all three; that is why the history keeps the parts.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## What we learnt
 #
 # - $p(y{=}0 \mid x) = e^{-\ell}$ makes cross-entropy of a denoising error; its minimiser is $\ell^* = -\log P(\text{normal} \mid x)$, and a floor under $\ell$ keeps it out of reach.

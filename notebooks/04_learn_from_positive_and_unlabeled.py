@@ -240,8 +240,6 @@ for u, s in zip(on_u, on_s, strict=True):
 sds = {name: [sd for *_, sd in values] for name, values in estimates.items()}
 root_law = sds["unbiased"][0] / sds["unbiased"][-1] / math.sqrt(sizes[-1][1] / sizes[0][1])
 widest = max(r / u for name in sds for r, u in zip(sds[name], sds["unbiased"], strict=True))
-
-# %%
 looks = [*zip((pu.SKY, pu.BLUE, pu.GREEN), "os^", (0.93, 1.0, 1.07), strict=True)]
 counts = [n_s for _, n_s in sizes]
 root = [sds["unbiased"][-1] * math.sqrt(counts[-1] / n_s) for n_s in counts]
@@ -317,8 +315,7 @@ with page.figure("04_estimators", 1, 3, figsize=(9.4, 3.6)) as (fig, axes):
 # </details>
 #
 # *Caption. Left: mean of the estimates minus the true risk, with 95 % intervals; the truth comes from 200,000 points of $p_N$. Centre: their standard deviations. Right: the unbiased estimate at the smallest size, cut off at ±5.*
-
-# %% [markdown]
+#
 # ## Six models in the plane
 #
 # Now train. `MLPDenoiser` is a small network for points, the loop is chapter 02's, and the methods are those of `pudm_lib.training.losses`. $U$ has 2,000 points, $S$ has 20, and PNU gets 20 labelled normal points. Each model then makes 2,000 points with DDIM.
@@ -348,7 +345,6 @@ def train_toy(method: str, beta: float, images=images, tau: float = tau):
     return model.eval(), history
 
 
-# %%
 methods = ("unsupervised", "pu_unbiased", "pu_non_negative", "pu_absolute", "pnu")
 models, histories = {}, {}
 for method in methods:
@@ -405,8 +401,6 @@ largest_apart = max((a.abs().max().item() for a in apart if len(a)), default=0.0
 below = {m: (histories[m]["negative"] < 0).sum().item() for m in models}
 print(f"until step {same_until} of {steps} the three PU runs are one run")
 print("steps with a negative risk:", below)
-
-# %%
 plain, learnt, floor = (results[n] for n in ("unsupervised", "pu_non_negative", "data of $p_N$"))
 way = (plain["leak"] - learnt["leak"]) / (plain["leak"] - floor["leak"])
 labels = (torch.cdist(x_sensitive, p_sensitive.means).argmin(1) == 0).sum()
@@ -496,8 +490,6 @@ for method in PU:
     ends[method]["fresh_normal"] = fresh_ell(wrong_models[method], p_normal)
     ends[method] |= {name: result[name] for name in ("leak", "off", "top")}
 pd.DataFrame(ends).T.style.format("{:.3g}")
-
-# %%
 runaway = ends["pu_unbiased"]["largest"] / ends["pu_non_negative"]["largest"]
 forgotten = ends["pu_unbiased"]["fresh_normal"] / ends["pu_non_negative"]["fresh_normal"]
 held = max(ends[m]["ell_sensitive"] for m in PU[1:])
@@ -582,8 +574,6 @@ for n_s, (model, own) in trained.items():
     on_own = added_error(model, own, 20_000 // n_s).mean().item()
     added[n_s] = {"labelled": on_own, "fresh": added_error(model, fresh, 5).mean().item()}
     print(n_s, "labels:", {where: round(value, 3) for where, value in added[n_s].items()})
-
-# %%
 excess = {n_s: a["labelled"] / a["fresh"] for n_s, a in added.items()}
 axis = torch.linspace(-2.6, 2.6, 41, dtype=torch.float64)
 plane = torch.cartesian_prod(axis, axis)
@@ -681,7 +671,6 @@ tails = {rule: [w[-200:].mean().item() for w in ws] for rule, ws in walks.items(
 pd.DataFrame(tails, index=[f"start at s = {s:g}" for s in starts]).round(2)
 
 
-# %%
 def draw_walks(ax, i, title):
     for rule, (colour, style) in rules.items():
         ax.plot(walks[rule][i], style, color=colour, label=rule)
@@ -717,8 +706,7 @@ with page.figure("04_step", 1, 2, figsize=(8, 3.5), sharey=True) as (fig, axes):
 # </details>
 #
 # *Caption. All rules see the same noise. Black line: $\hat R = 0$ on average.*
-
-# %% [markdown]
+#
 # ## A few normal labels: PNU
 #
 # Sometimes a handful of images can be checked by hand. Their mean estimates the same risk as $\hat R$ does, so any weighted average of the two is unbiased again (PUDM only mentions this extension; the form is ours):
@@ -745,8 +733,6 @@ formula = ((1 - gammas) ** 2 * v_pu + gammas**2 * v_n).sqrt()  # (10)
 best_gamma = (v_pu / (v_pu + v_n)).item()  # (10)
 best_sd = (1 / (1 / v_pu + 1 / v_n)).sqrt().item()
 print(f"sd: gamma = 0 {measured[0]:.3f}, best (gamma = {best_gamma:.2f}) {best_sd:.3f}")
-
-# %%
 names = [*models, "data of $p_N$"]
 leaks = [100 * results[n]["leak"] for n in names]
 ranges = [[100 * end for end in results[n]["interval"]] for n in names]
@@ -836,8 +822,7 @@ except ValueError as error:
 # - "Leaked" uses the true densities. On images a classifier has to judge, with errors of its own.
 # - The unbiased risk's running away is shown with a $\beta$ that is too large. With the true one the coefficient on purely sensitive places is zero on average, and whether a run goes astray is a matter of the draw.
 # - The paper's Algorithm 1 is `pu_non_negative`; the released code trains with `pu_absolute` throughout.
-
-# %% [markdown]
+#
 # ## Exercises
 #
 # **1. The bias in one line (easy).** Check equation (6) on `risk_draws`: is the difference of the means of the non-negative and the unbiased estimate the mean of $\max(0, -\hat R)$?
@@ -945,8 +930,7 @@ except ValueError as error:
 # Hardly at 0.9, visibly at 0.99: the memory of the optimiser must be long against the steps it takes to cross the line. The drift of (8) is there without it.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## What we learnt
 #
 # - $p_U - \beta p_S = (1 - \beta) p_N$ turns every normal expectation into a difference of two that can be estimated.
