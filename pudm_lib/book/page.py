@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from pudm_lib.book.chapters import notebooks_folder, read_chapter
 from pudm_lib.book.claims import as_lines, check, failed, predict
-from pudm_lib.book.committed import study, study_of_set
+from pudm_lib.book.committed import committed_folder, study, study_of_set
 from pudm_lib.book.style import use_book_style
 from pudm_lib.experiments.settings import check_preset
 from pudm_lib.machine.devices import environment
@@ -172,17 +172,15 @@ class Page:
         Args:
             name: of the figure that shows them.
             made_for: settings that the committed record has to agree with.
-            dataset: of a study of one given set: the same under every preset, and read
-                where the set is absent.
+            dataset: of a study of one given set. Where the set is absent the record is
+                read; where the preset has none, laptop's.
         """
-        where_from = self.parameters["studies"]
-        if dataset is not None:
-            return study_of_set(
-                dataset, name, measure, studies=where_from, settings=made_for
-            )
-        return study(
-            name, measure, studies=where_from, preset=self.preset, settings=made_for
-        )
+        where = {"studies": self.parameters["studies"], "settings": made_for}
+        if dataset is None:
+            return study(name, measure, preset=self.preset, **where)
+        own = (committed_folder(self.preset) / f"{name}.json").exists()
+        preset = self.preset if own else "laptop"
+        return study_of_set(dataset, name, measure, preset=preset, **where)
 
     def verdict(self) -> None:
         """Print every claim of the chapter; raise AssertionError for checks that fail.

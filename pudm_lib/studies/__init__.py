@@ -5,8 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules="""
-        beta_estimates detector_runs detector_sets detector_tables rates_over_beta
-        steered_sets
+        beta_estimates detector_runs detector_sets detector_tables mnist_halves
+        rates_over_beta steered_sets
     """.split(),
     submod_attrs={
         "beta_estimates": """
@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "detector_tables": """
             SCORES all_detectors from_sweep mean_areas table_numbers
         """.split(),
+        "mnist_halves": "SHEET measure_half sheet_of_half".split(),
         "rates_over_beta": """
             COMPARED KEPT grid_experiments grid_samples measure_grid point points_of
             running_mean
