@@ -125,7 +125,9 @@ def sample(
     alphas_cumprod = scheduler.alphas_cumprod.double()
     starts = range(0, settings.num_samples, settings.sampling_batch)
     done = []
-    bar = tqdm(total=settings.num_samples, desc="sample", disable=headless())
+    # A bar that jumps from nothing to all would tell nothing.
+    quiet = headless() or len(starts) == 1
+    bar = tqdm(total=settings.num_samples, desc="sample", disable=quiet)
     with bar:
         for start in starts:
             stop = min(start + settings.sampling_batch, settings.num_samples)

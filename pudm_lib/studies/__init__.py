@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             LEVELS STUDIED measure_detectors measure_set parameters
         """.split(),
         "detector_tables": """
-            SCORES all_detectors from_sweep mean_areas table_numbers
+            LEADS SCORES all_detectors from_sweep mean_areas table_numbers
         """.split(),
         "mnist_halves": "SHEET measure_half sheet_of_half".split(),
         "rates_over_beta": """

@@ -69,7 +69,7 @@ def train_live(
     if _current is not None:
         _current.stop()
     toy = partial(train_toy, method=method, steps=steps, seed=seed)
-    model = toy(beta, report=lambda step, losses: None)
+    model, _ = toy(beta, report=lambda step, losses: None)
     points = draw_points(model, seed)
     show_static(draw_toy(model, points, beta, seed), describe(points, beta))
     if interactive():
@@ -130,7 +130,7 @@ class LiveTraining:
     def _work(self, beta: float) -> None:
         words, bad = "", False
         try:
-            model = self.toy(
+            model, _ = self.toy(
                 beta, report=partial(self._report, beta), on_model=self._begin
             )
             # The last look was at the weights; this one is at their average.

@@ -14,7 +14,7 @@ from pudm_lib.book import style as plotting
 from pudm_lib.diffusion import mixtures as toys
 from pudm_lib.diffusion import process as diffusion
 from pudm_lib.diffusion.networks import MLPDenoiser
-from pudm_lib.diffusion.sampling import SamplingSettings, make_scheduler
+from pudm_lib.diffusion.sampling import SamplingSettings, sample
 from pudm_lib.training.batches import TrainingImages
 from pudm_lib.training.loop import train
 from pudm_lib.training.settings import TrainingSettings
@@ -26,19 +26,14 @@ LEVELS = range(50, 150)
 EDGE = 2.4
 
 
-def training_settings(method: str, beta: float, steps: int) -> TrainingSettings:
+def training_settings(
+    method: str, beta: float, steps: int, **changed
+) -> TrainingSettings:
     """Chapter 04's; tau gives ell of 2 numbers the scale of a 64-pixel image."""
-    return TrainingSettings(
-        method=method,
-        beta=beta,
-        tau=2 / 64,
-        steps=steps,
-        batch_unlabeled=128,
-        batch_sensitive=32,
-        learning_rate=0.01,
-        warmup_steps=min(100, steps // 4),
-        device="cpu",
-    )
+    usual = {"tau": 2 / 64, "learning_rate": 0.01, "device": "cpu"}
+    usual |= {"batch_unlabeled": 128, "batch_sensitive": 32, "batch_normal": 32}
+    usual |= {"steps": steps, "warmup_steps": min(100, steps // 4)}
+    return TrainingSettings(method=method, beta=beta, **usual | changed)
 
 
 def toy_images(seed: int) -> TrainingImages:
@@ -58,30 +53,34 @@ def train_toy(
     method: str,
     steps: int,
     seed: int,
-    report: Callable[..., None],
+    images: TrainingImages | None = None,
+    report: Callable[..., None] | None = None,
     on_model: Callable[[nn.Module], None] = lambda model: None,
-) -> nn.Module:
-    """Train from the same first weights each time. `on_model` gets the model before it
-    is trained, so that `report` can look at it on the way."""
+    **changed,
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A trained MLPDenoiser and its history; the same first weights each time.
+
+    Args:
+        images: in place of `toy_images`.
+        report: see `train`.
+        on_model: gets the model before it is trained, for `report` to look at.
+        changed: fields of TrainingSettings.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MLPDenoiser(2, width=64)
     on_model(model)
-    settings = training_settings(method, beta, steps)
-    train(model, toy_images(seed), settings, seed=seed, report=report)
-    return model
+    settings = training_settings(method, beta, steps, **changed)
+    images = images or toy_images(seed)
+    history = train(model, images, settings, seed=seed, report=report)
+    return model.eval(), history
 
 
-@torch.no_grad()
 def draw_points(model: nn.Module, seed: int) -> Tensor:
     """Points of the model by DDIM, (NUM_POINTS, 2), always from the same noise: they
-    wander as it learns. Without the bar that `sampling.sample` shows to a reader."""
-    scheduler = make_scheduler(SamplingSettings(num_inference_steps=25))
-    generator = diffusion.random_generator(seed, 2)
-    x_t = torch.randn(NUM_POINTS, 2, generator=generator)
-    for t in scheduler.timesteps:
-        x_t = scheduler.step(model(x_t, t).sample, t, x_t).prev_sample
-    return x_t.double()
+    wander as it learns."""
+    plan = SamplingSettings(num_samples=NUM_POINTS, sampling_batch=NUM_POINTS)
+    return sample(model, plan, shape=(2,), seed=seed, clip=None).double()
 
 
 @torch.no_grad()
