@@ -25,8 +25,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "page": "Page".split(),
         "runner": "ChapterRun nbval_copies run_book".split(),
         "style": """
-            METHOD_COLOURS METHOD_LABELS error_bars image_sheet legend_below
-            new_figure use_book_style
+            METHOD_COLOURS METHOD_LABELS error_bars image_sheet interval_rows
+            legend_below new_figure toy_plane use_book_style
         """.split(),
     },
 )

@@ -1,7 +1,7 @@
 """How the book's figures look: one style, colours that colour-blind readers can tell
 apart (Okabe and Ito 2008), and the few drawings that more than one chapter uses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -84,16 +84,9 @@ def image_sheet(
         top, left = (i // columns) * cell + 1, (i % columns) * cell + 1
         canvas[top : top + side, left : left + side] = picture
         if marked is not None and marked[i]:
-            axes.add_patch(
-                plt.Rectangle(
-                    (left - 1, top - 1),
-                    side + 1,
-                    side + 1,
-                    fill=False,
-                    edgecolor=SENSITIVE,
-                    linewidth=1.8,
-                )
-            )
+            look = {"fill": False, "edgecolor": SENSITIVE, "linewidth": 1.8}
+            corner = (left - 1, top - 1)
+            axes.add_patch(plt.Rectangle(corner, side + 1, side + 1, **look))
             axes.plot(left, top, marker="o", color=SENSITIVE, markersize=4)
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_axis_off()
@@ -110,6 +103,34 @@ def error_bars(values, intervals) -> np.ndarray:
     (rounding can put an interval's end a hair inside its value)."""
     values, intervals = np.asarray(values), np.asarray(intervals)
     return np.maximum(0, [values - intervals[:, 0], intervals[:, 1] - values])
+
+
+def interval_rows(
+    axes: Axes, rows: Mapping[str, tuple], each=None, colours=METHOD_COLOURS
+) -> None:
+    """A row for each name, the first on top: its value and interval, and pale dots for
+    single seeds. A method has its label and its colour.
+
+    Args:
+        rows: name -> (value, (low, high)).
+        each: name -> values of single seeds, or None.
+    """
+    for row, (name, (value, interval)) in enumerate(rows.items()):
+        colour, bars = colours.get(name, GREY), error_bars([value], [interval])
+        axes.errorbar(value, row, xerr=bars, fmt="D", color=colour, capsize=4)
+        dots = () if each is None else each[name]
+        beside = row + np.linspace(-0.22, 0.22, len(dots))
+        axes.plot(dots, beside, "o", color=colour, alpha=0.45, markersize=5)
+    axes.set_yticks(range(len(rows)), [METHOD_LABELS.get(n, n) for n in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def toy_plane(axes: Sequence[Axes], edge: float = 2.6) -> None:
+    """The plane of the two-dimensional toys, both coordinates to one scale."""
+    for ax in axes:
+        ax.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
+        ax.set(xticks=(-2, 0, 2), yticks=(-2, 0, 2))
+        ax.grid(False)
 
 
 def new_figure(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:

@@ -140,9 +140,6 @@ def draw_toy(model: nn.Module, points: Tensor, beta: float, seed: int) -> Figure
     right.plot(*labels.T, "x", ms=6, mew=1.5, color=plotting.SENSITIVE)
     right.set_title("error $\\ell$; green: $\\ell$ = 2; crosses: $S$")
     figure.colorbar(image, ax=right, label="$\\ell$", extend="max", shrink=0.85)
-    for ax in (left, right):
-        ax.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal")
-        ax.set(xticks=(-2, 0, 2), yticks=(-2, 0, 2))
-        ax.grid(False)
+    plotting.toy_plane((left, right), EDGE)
     left.legend(loc="upper left", fontsize=8, frameon=True, handletextpad=0.2)
     return figure
