@@ -23,15 +23,7 @@ import torch
 
 import pudm_lib as pu
 from pudm_lib.data import pixel_features
-from pudm_lib.diffusion import (
-    SAMPLING,
-    add_noise,
-    alphas_cumprod_of,
-    denoising_error,
-    linear_betas,
-    make_scheduler,
-    random_generator,
-)
+from pudm_lib.diffusion import add_noise, denoising_error
 from pudm_lib.measures import frechet_distance
 
 # %% tags=["parameters"]
@@ -52,7 +44,6 @@ loop_steps = 150  # steps of the training loop written out in this chapter
 page = pu.Page("02_train_a_denoiser", globals())
 settings = {"dataset": dataset, "normal": normal, "method": "unsupervised", "seed": seed}
 plain_experiment = pu.experiment(preset, **settings)
-page.device = plain_experiment.training.device
 split = pu.make_split(plain_experiment.data, seed)
 loop_steps = 10 if preset == "ci" else loop_steps
 print(page)
@@ -64,13 +55,12 @@ print(
 
 # %%
 with page.figure("02_split", 1, 2, figsize=(8.5, 2.9)) as (fig, axes):
-    hidden = split.hidden_labels[:50]
+    hidden, indices = split.hidden_labels[:50], split.indices["unlabeled"][:50]
     pu.style.image_sheet(axes[0], split.x_unlabeled[:50], columns=10, marked=hidden)
     axes[0].set_title("U: unlabeled (the frames are for you)")
     pu.style.image_sheet(axes[1], split.x_sensitive[:50], columns=10)
     axes[1].set_title("S: labelled sensitive")
-    fig.numbers(indices_unlabeled=split.indices["unlabeled"][:50])
-    fig.numbers(sensitive_share=split.sensitive_share)
+    fig.numbers(indices_unlabeled=indices, sensitive_share=split.sensitive_share)
     fig.alt(f"""Two sheets of fifty small images each. Left: unlabeled {dataset} images, mostly
         normal ({normal}), {int(hidden.sum())} of the fifty framed as sensitive. Right: the
         labelled sensitive images.""")
@@ -105,8 +95,8 @@ torch.manual_seed(seed)
 channels, resolution = split.x_unlabeled.shape[1:3]
 model = pu.networks.make_unet("tiny", resolution=resolution, channels=channels)
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-alphas_cumprod = alphas_cumprod_of(linear_betas(1000))
-generator = random_generator(seed)
+alphas_cumprod = pu.diffusion.alphas_cumprod_of(pu.diffusion.linear_betas(1000))
+generator = pu.random_generator(seed)
 losses = []
 
 # %%
@@ -130,7 +120,7 @@ for _ in range(loop_steps):
 dimension = split.x_unlabeled[0].numel()
 last = float(torch.tensor(losses[-20:]).mean())
 zero = f"D = {dimension}: answer always 0"
-with page.figure("02_loop", figsize=(7, 2.8)) as (fig, ax):
+with page.figure("02_loop", made_for={"loop_steps": loop_steps}, figsize=(7, 2.8)) as (fig, ax):
     ax.plot(losses, color=pu.GREY)
     ax.axhline(dimension, color=pu.SENSITIVE, linestyle="--", label=zero)
     ax.set(xlabel="training step", ylabel="ell, batch mean", ylim=(0, None))
@@ -157,6 +147,7 @@ with page.figure("02_loop", figsize=(7, 2.8)) as (fig, ax):
 augmented_experiment = pu.experiment(preset, **settings, augmentation="affine")
 plain, augmented = pu.run_many([plain_experiment, augmented_experiment])
 model = pu.load_model(plain_experiment)
+page.device = plain_experiment.training.device  # that of all figures from here on
 parameters = sum(p.numel() for p in model.parameters())
 print(f"network {plain_experiment.network!r}: {parameters:,} parameters")
 
@@ -208,10 +199,11 @@ def ddpm_step(x_t, t, s, z):
 @torch.no_grad()
 def by_hand(step, sampling, seed):
     """Walk down the noise levels with one of the two steps above."""
-    noise = [random_generator(SAMPLING, seed, i) for i in range(sampling.num_samples)]
+    stream = pu.diffusion.SAMPLING
+    noise = [pu.random_generator(stream, seed, i) for i in range(sampling.num_samples)]
     device = next(model.parameters()).device
     x = torch.stack([torch.randn(shape, generator=g) for g in noise]).to(device)
-    levels = make_scheduler(sampling).timesteps.tolist()
+    levels = pu.diffusion.make_scheduler(sampling).timesteps.tolist()
     for t, s in zip(levels, [*levels[1:], -1], strict=True):
         z = torch.zeros_like(x, device="cpu")
         if step is ddpm_step and s >= 0:
@@ -245,7 +237,8 @@ def remember(step, t, x_t, x0_hat):
     states.append(pu.to_uint8(x_t[:8].cpu()))
 
 
-eight = pu.SamplingSettings(num_inference_steps=10, num_samples=8)
+walked = {"num_inference_steps": 10, "num_samples": 8}
+eight = pu.SamplingSettings(**walked)
 pu.sample(model, eight, shape=shape, seed=seed, callback=remember)
 titles = {
     "What the sampler holds: noise gives way to strokes late": states,
@@ -253,7 +246,7 @@ titles = {
 }
 
 # %%
-with page.figure("02_walk", 2, 1, figsize=(7.2, 4.6)) as (fig, axes):
+with page.figure("02_walk", 2, 1, made_for=walked, figsize=(7.2, 4.6)) as (fig, axes):
     for ax, (title, pictures) in zip(axes, titles.items(), strict=True):
         rows = torch.stack(pictures, 1)[:4].flatten(0, 1)
         pu.style.image_sheet(ax, rows, columns=len(levels))
@@ -286,17 +279,18 @@ print(
 )
 
 # %%
-with page.figure("02_leak", figsize=(8.5, 3.6)) as (fig, ax):
-    pu.style.image_sheet(ax, plain.samples[:96], columns=16, marked=plain.sensitive[:96])
+made_for = plain_experiment.flat()
+with page.figure("02_leak", made_for=made_for, figsize=(8.5, 3.6)) as (fig, ax):
+    marked = plain.sensitive[:96]
+    pu.style.image_sheet(ax, plain.samples[:96], columns=16, marked=marked)
     ax.set_title(f"Trained on everything, it draws everything: {leak:.1%} of samples are sensitive")
-    fig.numbers(leak=leak, judge_accuracy=numbers["judge_accuracy"])
-    fig.numbers(sensitive=plain.sensitive[:96])
+    fig.numbers(leak=leak, judge_accuracy=numbers["judge_accuracy"], sensitive=marked)
     leaks = "the unsupervised model leaks: the interval's lower end is above 5 %"
     fig.check(leaks, leak_interval[0], at_least=0.05, interval=leak_interval)
     fig.check("our sampling steps equal diffusers'", max(differences.values()), at_most=1e-3)
-    fig.alt(f"""A sheet of 96 samples of the unsupervised model,
-        {int(plain.sensitive[:96].sum())} of them framed because the judge calls them sensitive.
-        Over all samples the share is {leak:.1%}.""")
+    fig.alt(f"""A sheet of 96 samples of the unsupervised model, {int(marked.sum())} of them
+        framed because the judge calls them sensitive. Over all samples the share is
+        {leak:.1%}.""")
 
 # %% [markdown]
 # *Caption. The first 96 samples in the order they were drawn; frames by the judge.*
@@ -328,33 +322,24 @@ ratios = {
     "augmented": augmented.numbers["frechet_pixels_matched"] / floor,
 }
 farther = ratios["augmented"] / ratios["plain"]
-
-
-# %%
-def draw_steps(ax):
-    ax.plot(counts, distances, color=pu.BLUE, marker="o")
-    ax.axhline(floor, color=pu.GREY, linestyle="--", label="floor: real against real")
-    ax.set(xlabel="DDIM steps", ylabel="Fréchet distance, pixels", ylim=(0, None))
-    ax.set_title(f"Steps: most is won early ({few_samples} samples)")
-    ax.legend()
-
-
-def draw_augmentation(ax):
-    colours = [pu.BLUE, pu.ORANGE]
-    ax.bar(["none", "turn, scale, shift"], list(ratios.values()), color=colours, width=0.5)
-    ax.axhline(1, color=pu.GREY, linestyle="--")
-    ax.set(xlabel="augmentation of the training images", ylabel="distance / floor")
-    ax.set_title(f"Augmentation leaks: {farther:.1f} times as far")
-
+doubles = "affine augmentation at least doubles the pixel distance of the samples"
+more = "more DDIM steps help: the fewest against the most"
+wide = {"made_for": {"num_samples": few_samples}, "figsize": (8.5, 3.2)}
 
 # %%
-with page.figure("02_quality", 1, 2, figsize=(8.5, 3.2)) as (fig, axes):
-    draw_steps(axes[0])
-    draw_augmentation(axes[1])
+with page.figure("02_quality", 1, 2, **wide) as (fig, axes):
+    axes[0].plot(counts, distances, color=pu.BLUE, marker="o")
+    axes[0].axhline(floor, color=pu.GREY, linestyle="--", label="floor: real against real")
+    axes[0].set(xlabel="DDIM steps", ylabel="Fréchet distance, pixels", ylim=(0, None))
+    axes[0].set_title(f"Steps: most is won early ({few_samples} samples)")
+    axes[0].legend()
+    bars = ["none", "turn, scale, shift"]
+    axes[1].bar(bars, list(ratios.values()), color=[pu.BLUE, pu.ORANGE], width=0.5)
+    axes[1].axhline(1, color=pu.GREY, linestyle="--")
+    axes[1].set(xlabel="augmentation of the training images", ylabel="distance / floor")
+    axes[1].set_title(f"Augmentation leaks: {farther:.1f} times as far")
     fig.numbers(steps=counts, distances=distances, floor=floor, ratios=ratios)
-    doubles = "affine augmentation at least doubles the pixel distance of the samples"
     fig.check(doubles, farther, at_least=2)
-    more = "more DDIM steps help: the fewest against the most"
     fig.check(more, distances[0] / distances[-1], at_least=1)
     fig.alt(f"""Left: Fréchet distance on pixels for {counts} DDIM steps:
         {[round(d, 2) for d in distances]}, floor {floor:.2f}. Right: distance over floor
@@ -373,7 +358,7 @@ print(f"share of samples as near as a copy: {numbers['copies_share']:.3f}")
 # %% [markdown]
 # ## The check
 #
-# The claims of this chapter in one place. They are about the digits under preset `laptop`; elsewhere they are computed and not asserted.
+# The claims of this chapter in one place. They are about the digits under preset `laptop`; elsewhere the cell claims nothing. All are checks: the agreement of the samplers is mathematics, and the other bounds were set after numbers like these had been seen.
 
 # %%
 page.verdict()
@@ -444,7 +429,7 @@ except pu.training.TrainingError as error:
 # ```python
 # x0 = pu.to_model_range(split.x_test[:64])
 # device = next(model.parameters()).device
-# eps = torch.randn(x0.shape, generator=random_generator(5))
+# eps = torch.randn(x0.shape, generator=pu.random_generator(5))
 # curve = []
 # for level in range(10, 1000, 90):
 #     t = torch.full((len(x0),), level)

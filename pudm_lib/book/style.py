@@ -92,6 +92,17 @@ def image_sheet(
     axes.set_axis_off()
 
 
+def histogram_columns(axes: Axes, ends: tuple, values, low: float, high: float):
+    """(columns, n) values as histograms side by side between the two `ends` of x, in
+    per cent of a column; those outside low and high stand in the end bins. The image,
+    for a colour bar."""
+    kept = np.clip(values, low, high)
+    shares = [np.histogram(row, 40, (low, high))[0] / len(row) for row in kept]
+    look = {"origin": "lower", "aspect": "auto", "cmap": "cividis", "vmax": 40}
+    axes.grid(False)
+    return axes.imshow(100 * np.transpose(shares), extent=(*ends, low, high), **look)
+
+
 def legend_below(figure: Figure, axes: Axes, columns: int = 3) -> None:
     """One legend for all axes of a figure, below them, with the labels of one."""
     handles = axes.get_legend_handles_labels()

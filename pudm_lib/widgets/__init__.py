@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         """.split(),
         "live_toy": "BETAS Cancelled LiveTraining train_live".split(),
         "noise_and_loss": """
-            draw_loss draw_noise explore_loss explore_noise pushes schedules
+            draw_loss draw_noise explore_loss explore_noise schedules
         """.split(),
         "toy_training": """
             LEVELS TRUE_BETA describe draw_points draw_toy leaked train_toy

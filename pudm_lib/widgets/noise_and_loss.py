@@ -5,7 +5,7 @@ Each explorer computes once what it needs, and its drawing takes it from there;
 them out anew for each picture would take half of its time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -92,43 +92,32 @@ def draw_noise(
 ELLS = (0.1, 0.3, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 44, 64)
 # D = 3072 with the same error a pixel as 64 pixels; the sum; the mean over 64 pixels.
 TAUS = (64 / 3072, 0.1, 0.3, 1, 3, 8, 20, 64)
-PUSHES = ("supervised", "supervised_code", "pu_absolute")
+# (ell, tau) -> method -> the push of one labelled image, in units of the pull of one
+# unlabeled image: chapter 03's equation (8), which has the function.
+Pushes = Callable[[Tensor, float], Mapping[str, Tensor]]
 
 
-def explore_loss(*, n_u: int, n_s: int, beta: float, alive_slope: float) -> None:
+def explore_loss(pushes: Pushes, *, alive_slope: float) -> None:
     """exp(-ell/tau) and the push of one labelled image at any ell and temperature.
 
     Args:
-        n_u, n_s: images of U and S in a batch.
-        beta: PU's share of sensitive images.
+        pushes: of three methods.
         alive_slope: a push below this counts as asleep.
     """
-    batch = {"n_u": n_u, "n_s": n_s, "beta": beta}
     explore(
-        partial(draw_loss, batch, alive_slope),
-        alt=partial(describe_loss, batch, alive_slope),
+        partial(draw_loss, pushes, alive_slope),
+        alt=partial(describe_loss, pushes, alive_slope),
         ell=Control("error ℓ", ELLS, 6),
         tau=Control("temperature τ", TAUS, 1),
     )
-
-
-def pushes(ell: Tensor, tau: float, *, n_u: int, n_s: int, beta: float) -> dict:
-    """How hard one labelled image is pushed, in units of the pull of one unlabeled
-    image: method -> the shape of ell. Chapter 03's equation (8) at ell / tau."""
-    slope = 1 / torch.expm1(ell / tau)
-    return {
-        "supervised": n_u / n_s * slope,
-        "supervised_code": slope,
-        "pu_absolute": beta * n_u / n_s * (1 + slope),
-    }
 
 
 def push_label(method: str) -> str:
     return {"pu_absolute": "PU"}.get(method, plotting.METHOD_LABELS[method])
 
 
-def describe_loss(batch: Mapping, alive_slope: float, ell: float, tau: float) -> str:
-    at = pushes(torch.tensor(ell, dtype=torch.float64), tau, **batch)
+def describe_loss(pushes: Pushes, alive_slope: float, ell: float, tau: float) -> str:
+    at = pushes(torch.tensor(ell, dtype=torch.float64), tau)
     words = [
         f"{push_label(m)} {p:.2g} ({'alive' if p > alive_slope else 'asleep'})"
         for m, p in at.items()
@@ -139,7 +128,7 @@ def describe_loss(batch: Mapping, alive_slope: float, ell: float, tau: float) ->
     )
 
 
-def draw_loss(batch: Mapping, alive_slope: float, ell: float, tau: float) -> Figure:
+def draw_loss(pushes: Pushes, alive_slope: float, ell: float, tau: float) -> Figure:
     """Left: the probability over ell. Right: the three pushes, asleep where grey."""
     figure = Figure(figsize=(8.4, 3.4), layout="none")
     places = {"left": 0.07, "right": 0.985, "bottom": 0.15, "top": 0.91, "wspace": 0.2}
@@ -154,10 +143,9 @@ def draw_loss(batch: Mapping, alive_slope: float, ell: float, tau: float) -> Fig
     left.set_title(f"ℓ = {ell:.3g}, τ = {tau:.3g}: normal at {np.exp(-ell / tau):.2g}")
     right.axhspan(1e-6, alive_slope, color="0.92")
     right.text(0.06, alive_slope / 5, "asleep", color="0.35")
-    curves, points = (pushes(x, tau, **batch) for x in (line, place))
-    for method, style in zip(PUSHES, ("-", "--", "-."), strict=True):
-        colour = plotting.METHOD_COLOURS[method]
-        curve = curves[method].clamp(1e-6, 1e6)
+    curves, points = (pushes(x, tau) for x in (line, place))
+    for (method, curve), style in zip(curves.items(), ("-", "--", "-."), strict=True):
+        colour, curve = plotting.METHOD_COLOURS[method], curve.clamp(1e-6, 1e6)
         right.loglog(line, curve, style, color=colour, label=push_label(method))
         at = points[method].clamp(1e-6, 1e6)
         right.plot(ell, at, "o", ms=8, color=colour, mec="black", clip_on=False)
