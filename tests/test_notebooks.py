@@ -1,6 +1,7 @@
 """What every chapter must have and must not have; nbval runs them (see Makefile)."""
 
 import ast
+import io
 import json
 import re
 from pathlib import Path
@@ -10,12 +11,15 @@ import nbformat
 import pytest
 from conftest import BUILD, ROOT
 
+from pudm_lib.book import claims
 from pudm_lib.book.chapters import chapters, read_chapter, solutions
-from pudm_lib.book.runner import nbval_copies
+from pudm_lib.book.runner import nbval_copies, run_book
 
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.ipynb"))
-MAXIMUM_LINES = 30
+MAXIMUM_LINES, MAXIMUM_WIDTH, MOST_IMPORTS = 20, 100, 8
+# Still to be cut in three, and into cells of that length.
+TOO_LONG = ("08_steer_without_training",)
 
 # What to keep out: (what it does, pattern, in cells of this type).
 IGNORE = r"""(filter|simplefilter)\w*\(\s*["']ignore["']\s*\)"""
@@ -31,6 +35,9 @@ KEPT_OUT = [
     ("holds a base64 picture", r"base64,", "markdown"),
     ("says what is easy", r"\b(simply|obviously)\b", "markdown"),
 ]
+
+# A figure is made where its block begins.
+FIGURE = re.compile(r"^ *with (page\.figure|figure_of)\(", re.M)
 
 each_chapter = pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
 
@@ -91,29 +98,49 @@ def test_parameters(source):
     assert tagged[0] < 6, "the parameters come early"
 
 
-def figure_calls(code: str) -> list[ast.Call]:
+def calls_of(code: str, name: str) -> list[ast.Call]:
     calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
-    return [c for c in calls if ast.unparse(c.func).endswith("show_figure")]
+    return [c for c in calls if ast.unparse(c.func) == name]
 
 
 @each_chapter
 def test_figures_have_alternative_texts(source):
-    codes = of_type(jupytext.read(source), "code")
-    for call in (call for code in codes for call in figure_calls(code)):
-        (alt,) = [k.value for k in call.keywords if k.arg == "alt"]
-        # Measured numbers may be set into it, but there has to be a sentence for them.
-        words = [c.value for c in ast.walk(alt) if isinstance(c, ast.Constant)]
-        sentence = "".join(word for word in words if isinstance(word, str))
-        assert len(sentence.strip()) >= 30, f"{source.stem}, {ast.unparse(call)[:80]}"
+    for code in of_type(jupytext.read(source), "code"):
+        figures, texts = len(FIGURE.findall(code)), calls_of(code, "fig.alt")
+        assert figures == len(texts), f"{source.stem}, one text a figure:\n{code}"
+        for call in texts:
+            # Measured numbers may be set into it, but there has to be a sentence.
+            words = [c.value for c in ast.walk(call) if isinstance(c, ast.Constant)]
+            sentence = "".join(word for word in words if isinstance(word, str))
+            assert len(sentence.strip()) >= 30, f"{source.stem}:\n{code}"
 
 
 @each_chapter
 def test_cells_fit_on_a_screen(source):
+    if source.stem in TOO_LONG:
+        pytest.skip("this chapter is still to be cut in three")
     for code in of_type(jupytext.read(source), "code"):
-        lines = [x for x in code.splitlines() if x.strip() and x.strip()[0] != "#"]
-        # What a figure's record holds is bookkeeping, not an idea to follow.
-        records = sum(c.end_lineno - c.lineno for c in figure_calls(code))
-        assert len(lines) - records <= MAXIMUM_LINES, f"{source.stem}:\n{code}"
+        lines = [x for x in code.splitlines() if x.strip()]
+        assert len(lines) <= MAXIMUM_LINES, f"{source.stem}:\n{code}"
+        assert max(map(len, lines)) <= MAXIMUM_WIDTH, f"{source.stem}:\n{code}"
+        assert "fmt: skip" not in code and "fmt: off" not in code
+
+
+@each_chapter
+def test_imports_are_few(source):
+    codes = of_type(jupytext.read(source), "code")
+    nodes = [node for code in codes for node in ast.walk(ast.parse(code))]
+    imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert len(imports) <= MOST_IMPORTS
+
+
+@each_chapter
+def test_a_page_reads_the_parameters_and_ends_in_a_verdict(source):
+    codes = of_type(jupytext.read(source), "code")
+    made = [i for i, code in enumerate(codes) if "pu.Page(" in code]
+    assert len(made) == 1
+    assert codes[made[0]].startswith(f'page = pu.Page("{source.stem}", globals()')
+    assert sum("page.verdict()" in code for code in codes) == 1
 
 
 @each_chapter
@@ -188,3 +215,20 @@ def test_golden_notebooks_have_outputs(path):
 
 def test_there_are_golden_notebooks():
     assert GOLDEN
+
+
+def pictures_in(executed) -> list[str]:
+    """The alternative texts of the pictures that an executed chapter shows."""
+    outputs = [o for c in executed.cells for o in c.get("outputs", [])]
+    shown = [o for o in outputs if "image/png" in o.get("data", {})]
+    return [o.metadata.get("image/png", {}).get("alt", "") for o in shown]
+
+
+def test_an_executed_chapter_shows_each_figure_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("PUDM_BUILD", str(tmp_path))
+    monkeypatch.setenv("PUDM_FIGURES", str(tmp_path / "figures"))
+    assert run_book("ci", only=["00"], stream=io.StringIO())
+    executed = nbformat.read(tmp_path / "book" / "00_start_here.ipynb", as_version=4)
+    records = claims.read_records(tmp_path / "figures" / "ci")
+    assert sorted(pictures_in(executed)) == sorted(r["alt"] for r in records)
+    assert len(records) == 2

@@ -1,5 +1,6 @@
 """The helper behind every widget: a static figure always, controls where they work."""
 
+import ast
 import re
 from functools import partial
 
@@ -7,6 +8,7 @@ import ipywidgets
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from IPython.display import Image
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
@@ -318,11 +320,23 @@ def test_cosine_schedule_is_the_papers():
     assert np.allclose(found, expected, atol=1e-4)
 
 
+def pushes_of_chapter_03(n_u=117, n_s=11, beta=0.1):
+    """Equation (8) as the chapter has it: the explorer takes the chapter's function."""
+    chapter = (ROOT / "notebooks/03_turn_the_elbo_into_a_classifier.py").read_text()
+    (function,) = [
+        node
+        for node in ast.parse(chapter).body
+        if isinstance(node, ast.FunctionDef) and node.name == "pushes"
+    ]
+    names = {"torch": torch, "n_u": n_u, "n_s": n_s, "beta": beta}
+    exec(ast.unparse(function), names)
+    return names["pushes"]
+
+
 @pytest.mark.parametrize("tau", [0.02, 1.0, 64.0])
 def test_pushes_are_the_gradients_of_the_losses(tau):
-    batch = {"n_u": 12, "n_s": 3, "beta": 0.3}
     for ell in (0.4, 6.0):
-        found = explorers.pushes(torch.tensor(ell).double(), tau, **batch)
+        found = pushes_of_chapter_03(12, 3, 0.3)(torch.tensor(ell).double(), tau)
         for method, push in found.items():
             ell_u = torch.full((12,), 100.0, dtype=torch.float64, requires_grad=True)
             ell_s = torch.full((3,), ell, dtype=torch.float64, requires_grad=True)
@@ -335,7 +349,7 @@ def test_pushes_are_the_gradients_of_the_losses(tau):
 
 
 def test_loss_explorer_says_which_push_is_alive(boxes):
-    explorers.explore_loss(n_u=117, n_s=11, beta=0.1, alive_slope=0.1)
+    explorers.explore_loss(pushes_of_chapter_03(), alive_slope=0.1)
     static, box = boxes
     assert "ℓ = 6, τ = 1: p(normal) = 0.0025." in static.alt
     assert "(eq. 12) 0.026 (asleep)" in static.alt and "PU 1.1 (alive)" in static.alt
@@ -345,23 +359,20 @@ def test_loss_explorer_says_which_push_is_alive(boxes):
     assert words_of(box.children[1]).count("(alive)") == 3
     assert make_control(Control("τ", explorers.TAUS, 1)).value == 1
     for method, style in (("pu_absolute", 1.0), ("supervised_code", 0.0)):
-        far = explorers.pushes(
-            torch.tensor(1e4).double(), 1.0, n_u=10, n_s=1, beta=0.1
-        )[method]
-        assert far.item() == pytest.approx(style)
+        far = pushes_of_chapter_03(10, 1)(torch.tensor(1e4).double(), 1.0)
+        assert far[method].item() == pytest.approx(style)
 
 
 def test_at_the_papers_size_no_position_wakes_the_supervised_pushes():
     # Chapter 03 says so below its explorer.
     ells = torch.tensor(explorers.ELLS, dtype=torch.float64)
-    found = explorers.pushes(ells, explorers.TAUS[0], n_u=117, n_s=11, beta=0.1)
+    found = pushes_of_chapter_03()(ells, explorers.TAUS[0])
     assert found["supervised"].max() < 0.1 and found["supervised_code"].max() < 0.1
     assert found["pu_absolute"].min() > 1
 
 
 def test_the_drawing_is_as_large_at_every_position():
     # Or the page would jump when one picture replaces the other.
-    batch = {"n_u": 117, "n_s": 11, "beta": 0.1}
-    look = partial(explorers.draw_loss, batch, 0.1)
+    look = partial(explorers.draw_loss, pushes_of_chapter_03(), 0.1)
     sizes = {png_of(look(ell, tau))[16:24] for ell, tau in ((6, 1), (64, 64 / 3072))}
     assert len(sizes) == 1
