@@ -58,6 +58,7 @@ lab: $(READY)
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q tests/test_rooms.py
 
 # From the .py to the .ipynb and never back: file times say nothing after a checkout.
 # --update keeps the cells' ids, and also the outputs, which are not committed.
