@@ -269,7 +269,7 @@ def test_a_study_is_measured_once(runs, monkeypatch):
 @pytest.mark.parametrize("name", detector_study.STUDIED)
 def test_the_committed_tables_are_of_these_studies(name):
     title = {"mnist": "mnist", "celeba_half": "celeba"}[name]
-    path = ROOT / "figures" / "laptop" / f"10_detectors_{title}.json"
+    path = ROOT / "figures" / "laptop" / f"14_detectors_{title}.json"
     record = json.loads(path.read_text())
     assert record["parameters"] == detector_study.parameters(name)
     assert list(record["numbers"]["auc"])[-1] == "pixel statistics"

@@ -13,6 +13,7 @@ from two_processes import CASES, SETTINGS, QuickJudge, first_step
 from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.experiments import one as experiments
 from pudm_lib.experiments.keys import training_key
+from pudm_lib.experiments.settings import experiment
 from pudm_lib.machine.store import load_tensors
 from pudm_lib.training.batches import TrainingImages, batch_pieces
 from pudm_lib.training.loop import train
@@ -109,7 +110,7 @@ def test_two_processes_run_one_experiment(together, tmp_path, monkeypatch):
     assert len(made) == 2, "the weights and one result"
     monkeypatch.setenv("PUDM_RUNS", str(tmp_path))
     monkeypatch.setattr(experiments, "load_judge", QuickJudge)
-    alone = experiments.run(experiments.experiment("ci", device="cpu"))
+    alone = experiments.run(experiment("ci", device="cpu"))
     # Twenty steps of Adam amplify rounding, which in one step is below 1e-5.
     torch.testing.assert_close(
         ends[0]["loss"], alone.history["loss"], rtol=1e-3, atol=0
@@ -122,7 +123,7 @@ def test_a_batch_smaller_than_its_pieces_is_refused(tmp_path):
 
 
 def test_accumulation_makes_no_new_run():
-    keys = [training_key(experiments.experiment("ci", accumulate=n)) for n in (1, 4)]
+    keys = [training_key(experiment("ci", accumulate=n)) for n in (1, 4)]
     assert keys[0] == keys[1]
 
 

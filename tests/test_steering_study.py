@@ -8,7 +8,6 @@ from pudm_lib.diffusion.process import random_generator
 from pudm_lib.experiments.one import load_model, run
 from pudm_lib.experiments.settings import experiment
 from pudm_lib.measures.judge import load_judge
-from pudm_lib.measures.numbers import measure
 from pudm_lib.steering.safe_denoiser import odds_hook
 from pudm_lib.studies import steered_sets as steering_study
 from pudm_lib.studies.steered_sets import SHOWN, separation, steered
@@ -112,7 +111,7 @@ def test_a_study_varies_one_argument_and_draws_the_chosen_one_once(runs, monkeyp
         lambda jobs, *a: drawn.extend(jobs) or whole(jobs, *a),
     )
     sweeps = {"share": {"0": 0.0, "0.4": 0.4}, "count": {"5": 5, "all": None}}
-    numbers, pairs = measure(runs, ODDS, sweeps)
+    numbers, pairs = steering_study.measure_steering(runs, ODDS, sweeps)
     assert len(drawn) == 4  # two seeds, share 0 and five references
     assert numbers["seeds"] == [3, 4] and len(numbers["real_to_unlabeled"]) == 2
     plain, chosen = numbers["plain"], numbers["steered"]
@@ -126,7 +125,9 @@ def test_a_study_varies_one_argument_and_draws_the_chosen_one_once(runs, monkeyp
 
 
 def test_the_pairs_are_of_the_same_noise_the_sensitive_first(runs):
-    numbers, pairs = measure(runs[:1], ODDS | {"share": 0.0}, {})
+    numbers, pairs = steering_study.measure_steering(
+        runs[:1], ODDS | {"share": 0.0}, {}
+    )
     assert torch.equal(pairs[0], pairs[1])
     assert numbers["before"] == numbers["after"] == sorted(numbers["before"])[::-1]
     result = run(runs[0])
@@ -136,7 +137,7 @@ def test_the_pairs_are_of_the_same_noise_the_sensitive_first(runs):
 def test_runs_that_are_not_seeds_of_one_set_are_refused(runs):
     for wrong in ([], [runs[0], runs[0]]):
         with pytest.raises(ValueError, match=r"must be of one data set, a seed once"):
-            measure(wrong, ODDS, {})
+            steering_study.measure_steering(wrong, ODDS, {})
     other = experiment("ci", normal="odd", method="unsupervised", seed=9)
     with pytest.raises(ValueError, match=r"seeds \[3, 9\], must be of one data set"):
-        measure([runs[0], other], ODDS, {})
+        steering_study.measure_steering([runs[0], other], ODDS, {})

@@ -14,6 +14,7 @@ from accelerate import PartialState
 from pudm_lib.diffusion.networks import MLPDenoiser
 from pudm_lib.experiments import many
 from pudm_lib.experiments import one as experiments
+from pudm_lib.experiments.settings import experiment
 from pudm_lib.machine.store import load_tensors, save_tensors
 from pudm_lib.training.batches import TrainingImages
 from pudm_lib.training.loop import train
@@ -61,7 +62,7 @@ class QuickJudge:
     def __init__(self, *_, **__):
         pass
 
-    def judge(self, images):
+    def __call__(self, images):
         found = images.flatten(1)[:, ::8].float() / 255
         return found[:, 0] > 2, found
 
@@ -75,6 +76,6 @@ if __name__ == "__main__":
         name = f"{method}-{beta}-end-{state.process_index}.safetensors"
         save_tensors(folder / name, end, {"processes": state.num_processes})
     experiments.load_judge = QuickJudge
-    result = many.run_many([experiments.experiment("ci", device="cpu")])[0]
+    result = many.run_many([experiment("ci", device="cpu")])[0]
     name = f"experiment-{state.process_index}.safetensors"
     save_tensors(folder / name, {**result.history, "samples": result.samples}, {})
