@@ -224,7 +224,8 @@ bins = np.histogram_bin_edges(np.concatenate([scores_u, scores_s]), 29)
 heights = np.histogram(scores_u[hidden], bins)[0] / (len(scores_u) * np.diff(bins))
 
 # %%
-with page.figure("06_scores", 1, 2, figsize=(9.5, 3.2)) as (fig, axes):
+of = {"dataset": "digits", "beta": beta_true, "num_sensitive": 150, "seed": 0}
+with page.figure("06_scores", 1, 2, made_for=of, figsize=(9.5, 3.2)) as (fig, axes):
     for ax in axes:
         ax.hist(scores_u, bins, density=True, color=pu.GREY, alpha=0.6, label="U")
         look = {"color": pu.SENSITIVE, "histtype": "step", "linewidth": 1.8}
@@ -369,8 +370,9 @@ for name, table in tables.items():
     errors = [table["overall"][DEFAULT_METHOD][str(size)] for size in sizes]
     off = {n: e["mean_absolute_error"] for n, e in zip(sizes, errors, strict=True)}
     listed = ", ".join(f"{mean:.3f} with {size}" for size, mean in off.items())
-    wide = {"figsize": (4.2 * len(sizes), 4.2), "sharey": True, "record": records[name]}
-    with page.figure(f"06_estimators_{name}", 1, len(sizes), **wide) as (fig, axes):
+    of = {"record": records[name], "made_for": {"dataset": name, "draws": table["draws"]}}
+    of |= {"figsize": (4.2 * len(sizes), 4.2), "sharey": True}
+    with page.figure(f"06_estimators_{name}", 1, len(sizes), **of) as (fig, axes):
         for ax, size in zip(axes, sizes, strict=True):
             draw_size(ax, table, size)
             ax.set_title(f"S: {size}, off by {off[size]:.3f}")
@@ -442,7 +444,8 @@ def draw_biased(ax):
 
 
 # %%
-with page.figure("06_biased_s", figsize=(8, 3.4)) as (fig, ax):
+of = {"dataset": "digits", "beta": 0.2, "num_sensitive": 150, "seeds": list(draws)}
+with page.figure("06_biased_s", made_for=of, figsize=(8, 3.4)) as (fig, ax):
     draw_biased(ax)
     fig.numbers(shares=shares, estimates=found, warned=fired, p=p)
     fig.check("digits: an S of 1s and 7s reads at most half of beta", means[-1], at_most=0.1)
