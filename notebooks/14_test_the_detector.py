@@ -14,7 +14,7 @@
 # | | |
 # |---|---|
 # | **You will do** | put SeDID in all its forms beside five other scores, a network on pixels and eight plain numbers; change the images that a detector was made for; show it the images of other generators; read the same table of MNIST and of faces |
-# | **You will learn** | which detector leads where, and on what; what rounding, noise, JPEG and blur do to each; whether a detector of one model finds the images of another; how far the paper's tables repeat |
+# | **You will learn** | SeDID's two forms; which detector leads where, and on what; what rounding, noise, JPEG and blur do to each; whether a detector of one model finds the images of another; how far the paper's tables repeat |
 # | **You need** | chapter 13; no GPU, no download |
 # | **Time** | `ci` seconds · `laptop` 1 minute on two cores once chapters 05 and 13 have run · `gpu` and `paper` as long as their models take |
 
@@ -25,20 +25,8 @@ import numpy as np
 import pandas as pd
 
 import pudm_lib as pu
-from pudm_lib.detection import (
-    PAPER_STEP,
-    all_t_se,
-    choose_rule,
-    early,
-    half,
-    late,
-    logistic_score,
-    mean_auc,
-    mean_auc_interval,
-    pixel_statistics,
-    quantise,
-    sweep,
-)
+from pudm_lib.detection import PAPER_STEP, early, late, mean_auc, quantise, sweep
+from pudm_lib.detection.learned import fit_logistic, log_errors, logistic_score, pixel_statistics
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -90,28 +78,16 @@ print(f"step sizes {step_sizes}, {levels} grey levels")
 results = pu.run_many(experiments)
 models = [pu.load_model(e) for e in experiments]
 device = pu.machine.resolve_device(first.training.device)
-judge = pu.load_judge(first.data, device=device)
 x_test = pu.make_split(first.data, seeds[0]).x_test
 (order,) = pu.detection.split_indices(len(x_test), [1.0], seed=0)
 real = quantise(x_test[order[:num_real]], levels)
-
-
-def matched(images, seed):
-    """Of the images those that give the real ones' classes in the same shares."""
-    if preset == "ci":  # its models have not learned to draw classes
-        return images[:num_generated]
-    return pu.detection.matched_images(images, real, judge, seed=seed, limit=num_generated)
-
-
-generated = [quantise(matched(r.samples, r.experiment.seed), levels) for r in results]
+judge = None if preset == "ci" else pu.load_judge(first.data, device=device)  # ci: no classes
+matched = partial(pu.detection.matched_images, real=real, judge=judge, limit=num_generated)
+generated = [quantise(matched(r.samples, seed=r.experiment.seed), levels) for r in results]
 print(f"{len(real)} real held-out images; {[len(g) for g in generated]} generated ones")
-
-# %%
-steps_up = all_t_se(PAPER_STEP)
+steps_up = pu.detection.all_t_se(PAPER_STEP)
 found = [sweep(m, real, g, step_sizes) for m, g in zip(models, generated, strict=True)]
-validation, test = ([half(part, f) for f in found] for part in (early, late))
-rules = [choose_rule(v) for v in validation]
-stat = [rule.apply(t) for rule, t in zip(rules, test, strict=True)]
+stat = [pu.detection.by_rule(f).scores for f in found]
 print(f"SeDID Stat, chosen and tested as in chapter 13: AUC {mean_auc(stat):.3f}")
 
 # %% [markdown]
@@ -145,71 +121,62 @@ shown.round(3)
 
 
 # %%
-def draw_row(ax, row, name, numbers):
-    area, each = numbers["auc"][name], numbers["each"][name]
-    family = "SeDID" in name or "multi" in name
-    colour = pu.ORANGE if "pixel" in name else pu.BLUE if family else pu.GREY
-    bars = pu.style.error_bars([area], [numbers["interval"][name]])
-    ax.errorbar(area, row, xerr=bars, fmt="D", color=colour, capsize=4)
-    ax.plot(each, [row + 0.25] * len(each), "o", color=colour, alpha=0.45, markersize=4)
+order = sorted(table["auc"], key=table["auc"].get, reverse=True)
+colours = {n: pu.BLUE if "SeDID" in n or "multi" in n else pu.GREY for n in order}
+colours |= {"raw pixels": pu.ORANGE, "pixel statistics": pu.ORANGE}
 
 
 def draw_table(ax, numbers, title, beside=()):
     """A row a detector: mean and interval, dots for models; other means beside them."""
-    for row, name in enumerate(order):
-        draw_row(ax, row, name, numbers)
+    rows = {name: (numbers["auc"][name], numbers["interval"][name]) for name in order}
+    pu.style.interval_rows(ax, rows, numbers["each"], colours)
     for marker, (label, areas) in zip("x|", beside, strict=False):
-        rows = [order.index(name) for name in areas]
-        ax.plot(list(areas.values()), rows, marker, color=pu.BLACK, markersize=9, label=label)
+        at = [order.index(name) for name in areas]
+        ax.plot(list(areas.values()), at, marker, color=pu.BLACK, markersize=9, label=label)
     if beside:
         ax.legend(loc="lower left")
     ax.axvline(0.5, color="0.5", linestyle="--")
-    ax.set_yticks(range(len(order)), order)
     ax.set(xlabel="AUC, test half", xlim=(0.3, 1.01), title=title)
 
 
 # %%
-order = sorted(table["auc"], key=table["auc"].get)
-best = f"{order[-1]}: the best of them, at {table['auc'][order[-1]]:.2f}"
-black_pairs = [
-    tuple((x == 0).double().mean((1, 2, 3)).numpy() for x in (late(real), late(images)))
-    for images in generated
-]
-black = {
-    "real": black_pairs[0][0].mean(),
-    "generated": np.mean([g.mean() for _, g in black_pairs]),
-    "auc": mean_auc([(-r, -g) for r, g in black_pairs]),
-}
-
-# %%
-LEADS = {
-    "SeDID Stat beats the denoising loss": "SeDID Stat over denoising loss, 1 noise",
-    "SeDID NN beats SeDID Stat at the same step size": "SeDID NN over SeDID Stat, step 165",
-}
-
-
 def predict_table(fig, numbers, steps=("six steps", "all steps"), where=""):
     """Ours of the multi-step score, and two of the paper's."""
     for name in steps:
         gain, interval = numbers["gain_of_multi_step"][name]
         text = f"{where}multi-step ({name}) is at least as good as the best single step"
         fig.predict(text, gain, at_least=0, interval=interval)
-    for text, pair in LEADS.items():
-        ahead, interval = numbers["leads"][pair]
-        options = {"at_least": 0, "interval": interval, "source": "paper"}
-        fig.predict(where + text, ahead, **options)
+    paper = {"at_least": 0, "source": "paper"}
+    ahead, interval = numbers["leads"]["SeDID Stat over denoising loss, 1 noise"]
+    text = "SeDID Stat beats the denoising loss"
+    fig.predict(where + text, ahead, interval=interval, **paper)
+    ahead, interval = numbers["leads"]["SeDID NN over SeDID Stat, step 165"]
+    text = "SeDID NN beats SeDID Stat at the same step size"
+    fig.predict(where + text, ahead, interval=interval, **paper)
 
 
 def in_words(numbers):
-    return ", ".join(f"{name} {numbers['auc'][name]:.2f}" for name in reversed(order))
+    return ", ".join(f"{name} {numbers['auc'][name]:.2f}" for name in order)
 
 
 # %%
+def share_of_black(images):
+    return (late(images) == 0).double().mean((1, 2, 3)).numpy()
+
+
+pairs = [(share_of_black(real), share_of_black(images)) for images in generated]
+black = {
+    "real": pairs[0][0].mean(),
+    "generated": np.mean([g.mean() for _, g in pairs]),
+    "auc": mean_auc([(-r, -g) for r, g in pairs]),
+}
+
+# %%
 with page.figure("14_detectors", figsize=(8, 4.4)) as (fig, ax):
-    draw_table(ax, table, best)
+    draw_table(ax, table, f"{order[0]}: the best of them, at {table['auc'][order[0]]:.2f}")
     fig.numbers(**table, share_of_black=black)
     predict_table(fig, table)
-    fig.alt(f"""Dot plot of AUC with intervals for {in_words(table)}.""")
+    fig.alt(f"Dot plot of AUC with intervals for {in_words(table)}.")
 
 # %% [markdown]
 # *Caption. Diamonds: mean over models with the bootstrap interval of the test images (real images drawn jointly for all models); dots: models. Blue: SeDID's family, grey: other scores of the model, orange: pixels alone.*
@@ -218,16 +185,14 @@ with page.figure("14_detectors", figsize=(8, 4.4)) as (fig, ax):
 #
 # The eight numbers, which know nothing of diffusion. Of the scores of the model, all steps together come next. The network that sees the whole map of one step does better than the one number that this map sums to (SeDID Stat, step 165), as in the paper, and about as well as the best single number of all step sizes. It learned from as many images as half of the held-out digits; the paper's had 10,000. The misaligned input of the released code does no harm here. Of the other scores none reaches SeDID's best step, but SeDID chose among all steps of five sizes and they among two or three noise levels: with one step size its lead over DIRE shrinks to where the intervals overlap.
 #
+# We predicted that the multi-step score is at least as good as the best single step. For all steps together this is confirmed. For the six steps of size 165 it stays undecided.
+#
 # </details>
 #
 # So pixel statistics are ahead, with equal grey levels and equal classes. Which of the eight numbers does it? Look at one: the share of pixels that are exactly black.
 
 # %%
-print(
-    f"black pixels: real {black['real']:.3f}, generated {black['generated']:.3f} of an image; ",
-    end="",
-)
-print(f"AUC of that alone {black['auc']:.3f}")
+pd.Series(black, name="share of black").round(3).to_frame()
 
 # %% [markdown]
 # Around a digit a real image is exactly 0 (its pixels count the ink in blocks of a scan) and a sample *nearly* 0; a faint haze crosses to the next grey level here and there. That is a trace of generation, and a true one. It is also the first thing that a rounding, a rescaling or a better sampler takes away. So two questions: how much is left when both kinds have coarser grey levels and the detectors are made anew for them? And what does a detector that was made for one pipe do in another?
@@ -237,18 +202,16 @@ print(f"AUC of that alone {black['auc']:.3f}")
 def three_detectors(model, real_images, generated_images):
     """Fitted on these images: a function images -> scores, larger is generated."""
     swept = sweep(model, real_images, generated_images, [PAPER_STEP])
-    rule = choose_rule(swept)
-    errors = [pu.detection.log_errors([pair[side] for pair in swept.values()]) for side in (0, 1)]
-    several = pu.detection.fit_logistic(*errors, strength=1.0)
-    plain = pu.detection.fit_logistic(
-        *(pixel_statistics(x) for x in (real_images, generated_images))
-    )
+    rule = pu.detection.choose_rule(swept)
+    errors = [log_errors([pair[side] for pair in swept.values()]) for side in (0, 1)]
+    several = fit_logistic(*errors, strength=1.0)
+    plain = fit_logistic(pixel_statistics(real_images), pixel_statistics(generated_images))
 
     def score(images):
         errors = pu.detection.t_errors(model, images, PAPER_STEP).numpy()
         return {
             "SeDID Stat, step 165": rule.sign * errors[steps_up.index(rule.key[1])],
-            "multi-step, six": logistic_score(several, pu.detection.log_errors(errors)).numpy(),
+            "multi-step, six": logistic_score(several, log_errors(errors)).numpy(),
             "pixel statistics": logistic_score(plain, pixel_statistics(images)).numpy(),
         }
 
@@ -261,10 +224,9 @@ def areas(detectors, real_sets, generated_sets):
     sets = zip(detectors, real_sets, generated_sets, strict=True)
     scored = [(score(r), score(g)) for score, r, g in sets]
     pairs = {name: [(r[name], g[name]) for r, g in scored] for name in scored[0][0]}
-    return {name: (mean_auc(p), mean_auc_interval(p)) for name, p in pairs.items()}
+    return {name: (mean_auc(p), pu.detection.mean_auc_interval(p)) for name, p in pairs.items()}
 
 
-# %%
 def made_for(change):
     """Detectors made for changed images, one a model."""
     pairs = zip(models, generated, strict=True)
@@ -277,12 +239,12 @@ def shown_to(detectors, change):
     return areas(detectors, [change(late(real))] * len(seeds), tests)
 
 
-renewed = {}
-for name, count in {f"{count} levels": count for count in (levels, 12, 8, 4)}.items():
-    change = partial(quantise, levels=count)
-    renewed[name] = shown_to(made_for(change), change)
-
 # %%
+renewed = {}
+for count in (levels, 12, 8, 4):
+    change = partial(quantise, levels=count)
+    renewed[f"{count} levels"] = shown_to(made_for(change), change)
+
 jpeg, noisy = pu.detection.jpeg, pu.detection.noisy
 changes = {
     "unchanged": lambda x: x,
@@ -313,11 +275,10 @@ def dots_by_detector(axis, tables):
     axis.set(xlabel="AUC, test half", xlim=(0, 1), ylim=(len(tables) - 0.5, -0.5))
 
 
-words = [
-    f"{name}: " + ", ".join(f"{d} {value:.2f}" for d, (value, _) in table.items())
-    for table_of in (renewed, robust)
-    for name, table in table_of.items()
-]
+def numbers_of(tables):
+    rows = {n: ", ".join(f"{d} {a:.2f}" for d, (a, _) in t.items()) for n, t in tables.items()}
+    return "; ".join(f"{name}: {row}" for name, row in rows.items())
+
 
 # %%
 with page.figure("14_robust", 1, 2, figsize=(10, 4.4)) as (fig, axes):
@@ -327,8 +288,9 @@ with page.figure("14_robust", 1, 2, figsize=(10, 4.4)) as (fig, axes):
     axes[1].set_title("Made for one pipe, shown another")
     pu.style.legend_below(fig, axes[0])
     fig.numbers(made_anew=renewed, as_made=robust)
-    fig.alt(f"""AUC of three detectors. Left, made anew for both kinds with fewer grey levels;
-        right, made for unchanged images and shown changed ones. {"; ".join(words)}.""")
+    fig.alt(f"""AUC of three detectors. Left, made anew for both kinds with fewer grey levels:
+        {numbers_of(renewed)}. Right, made for unchanged images and shown changed ones:
+        {numbers_of(robust)}.""")
 
 # %% [markdown]
 # *Caption. Both kinds of images are always changed alike: coarser grey levels, normal noise of 4 or 16 grey values, JPEG of quality 90 or 50, blur of half a pixel. Left: detectors fitted on changed images; right: on unchanged ones.*
@@ -343,7 +305,7 @@ with page.figure("14_robust", 1, 2, figsize=(10, 4.4)) as (fig, axes):
 made = {m: pu.run_many(e) for m, e in protected.items()}
 foreign = {"its own": generated, "another seed": generated[1:] + generated[:1]}
 for m in others:
-    samples = [matched(r.samples, r.experiment.seed) for r in made[m]]
+    samples = [matched(r.samples, seed=r.experiment.seed) for r in made[m]]
     foreign[pu.METHOD_LABELS[m]] = [quantise(images, levels) for images in samples]
 
 
@@ -352,12 +314,10 @@ def gaussian(e):
     training = pu.make_split(e.data, e.seed).x_unlabeled
     options = {"components": min(20, training[0].numel() // 2), "seed": e.seed}
     images = pu.detection.gaussian_images(training, 4 * num_generated, **options)
-    return quantise(matched(images, e.seed), levels)
+    return quantise(matched(images, seed=e.seed), levels)
 
 
 foreign["PCA Gaussian"] = [gaussian(e) for e in experiments]
-
-# %%
 held_out = [late(real)] * len(seeds)
 transfer = {
     name: areas(fitted, held_out, [late(images) for images in sets])
@@ -402,8 +362,7 @@ with page.figure("14_transfer", 1, 2, figsize=(10, 4)) as (fig, axes):
 # Left: hardly at all. Images of other seeds and other methods are found as well as the model's own, and those of the Gaussian better, although no diffusion model drew them. So the score does not say "I made this". It says "this is not quite a real digit". Right: training against sensitive images does not hide a model's samples; those of PU are found a little more easily, if anything.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## Larger images
 #
 # Eight pixels a side are few, and a few hundred images are few. Does the table look the same on larger images and more of them?
@@ -433,9 +392,8 @@ for title, name in LARGER.items():
 
 
 # %%
-def judge_larger(fig, title):
+def judge_larger(fig, title, numbers):
     """Real against real finds nothing; and what was predicted on the digits."""
-    numbers = larger[title]
     for kind, (_, (low, high)) in numbers["real_against_real"].items():
         text = f"{title}: real against real, {kind}: by how much the interval misses 0.5"
         fig.check(text, max(0, low - 0.5, 0.5 - high), at_most=0, interval=(low, high))
@@ -446,39 +404,43 @@ def judge_larger(fig, title):
     predict_table(fig, numbers, steps=["all steps"], where=f"{title}: ")
 
 
-def draw_larger(ax, title):
-    """The table of one set, rows in the order of the digits."""
-    numbers = larger[title]
-    coarse, ahead = numbers["coarse"], max(numbers["auc"], key=numbers["auc"].get)
-    beside = [(dataset, table["auc"]), (f"{coarse['levels']} grey levels", coarse["auc"])]
-    draw_table(ax, numbers, f"{title}: {ahead} leads, at {numbers['auc'][ahead]:.3f}", beside)
-
-
 # %%
 sizes = {"MNIST": "MNIST at 16x16", "CelebA": "CelebA faces at 32x32"}
-for title in LARGER:
+for title, numbers in larger.items():
     of = {"record": records[title], "made_for": made_with[title], "figsize": (8, 4.4)}
+    coarse, ahead = numbers["coarse"], max(numbers["auc"], key=numbers["auc"].get)
+    leads = f"{title}: {ahead} leads, at {numbers['auc'][ahead]:.3f}"
+    beside = [(dataset, table["auc"]), (f"{coarse['levels']} grey levels", coarse["auc"])]
     with page.figure(f"14_detectors_{title.lower()}", **of) as (fig, ax):
-        draw_larger(ax, title)
-        fig.numbers(**larger[title])
-        judge_larger(fig, title)
+        draw_table(ax, numbers, leads, beside)
+        fig.numbers(**numbers)
+        judge_larger(fig, title, numbers)
         fig.alt(f"""Dot plot of AUC with intervals on {sizes[title]}, rows in the order of the
-            digits, crosses where the digits were: {in_words(larger[title])}.""")
+            digits, crosses where the digits were: {in_words(numbers)}.""")
 
 # %% [markdown]
 # *Caption. As above; rows are in the order of the digits, whose means are the crosses. Strokes: both kinds rounded to 17 grey levels, and what comes from the sweep made anew.*
 #
 # <details><summary>Answer</summary>
 #
-# On MNIST, yes. As on the digits the eight numbers lead and all steps together come next, both nearly perfect now, and SeDID's two forms stand about where the paper has them. It is the black pixels again (below), and much of what the error sees is the same haze: with 17 grey levels the single step falls far, all steps together fall little, and these two then see as much as each other.
+# All steps together are at least as good as the best single one on both sets, as we predicted: confirmed. And the eight numbers? On MNIST, yes. As on the digits the eight numbers lead and all steps together come next, both nearly perfect now, and SeDID's two forms stand about where the paper has them. It is the black pixels again (below), and much of what the error sees is the same haze: with 17 grey levels the single step falls far, all steps together fall little, and these two then see as much as each other.
 #
 # On faces, no. Little in a photograph is exactly black, and how bright or smooth one is varies from face to face. All steps together lead with hardly an error, and lose almost nothing to 17 grey levels; the single step loses much, as on MNIST. So a whole trajectory sees more than the pixels' traces. But look at what it was asked: this model is small, and its faces are brighter and smoother than real ones, which a network on raw pixels finds nearly as well as SeDID does. PIA, at chance's edge on the digits, is level with SeDID here. A better generator would be harder to tell.
 #
-# Some of the paper holds on all three sets: the single step is far ahead of the denoising loss, and the network on its map is no worse than the step. Its sign does not. The paper calls the *smaller* error generated. On faces that is right at every step until both kinds are rounded to 17 grey levels, and then it is wrong at every step; on MNIST it is wrong at the low noise levels and, after rounding, not right anywhere by much. The sign is a property of the pipe as well.
+# Some of the paper holds on all three sets: the single step is far ahead of the denoising loss, and the network on its map is no worse than the step (it is ahead on the digits and on MNIST; on faces that stays undecided). Its sign does not. The paper calls the *smaller* error generated. On faces that is right at every step until both kinds are rounded to 17 grey levels, and then it is wrong at every step; on MNIST it is wrong at the low noise levels and, after rounding, not right anywhere by much. The sign is a property of the pipe as well.
 #
 # </details>
 #
 # The numbers, and below them the paper's Table 2, which has three of the rows:
+
+# %%
+sets = {dataset: table} | larger
+ours = {
+    (title, name): numbers[of]
+    for title, numbers in sets.items()
+    for name, of in (("AUC", "auc"), ("ACC", "accuracy"))
+}
+pd.DataFrame(ours).loc[order].round(3)
 
 # %%
 PAPER_TABLE_2 = {  # AUC and ACC on CIFAR-10, Tiny-ImageNet, CelebA, and on average
@@ -486,16 +448,9 @@ PAPER_TABLE_2 = {  # AUC and ACC on CIFAR-10, Tiny-ImageNet, CelebA, and on aver
     "SeDID Stat": (0.8874, 0.8244, 0.9266, 0.9004, 0.9983, 0.9825, 0.9374, 0.9024),
     "SeDID NN": (0.8903, 0.8218, 0.9999, 0.9980, 1.0, 1.0, 0.9634, 0.9399),
 }
-sets = {dataset: table} | larger
-ours = {
-    (s, k): numbers[v]
-    for s, numbers in sets.items()
-    for k, v in (("AUC", "auc"), ("ACC", "accuracy"))
-}
-paper_sets = [f"the paper: {s}" for s in ("CIFAR-10", "Tiny-ImageNet", "CelebA", "average")]
+paper_sets = ["CIFAR-10", "Tiny-ImageNet", "CelebA", "average"]
 columns = pd.MultiIndex.from_product([paper_sets, ["AUC", "ACC"]])
-theirs = pd.DataFrame.from_dict(PAPER_TABLE_2, orient="index", columns=columns)
-pd.DataFrame(ours).loc[list(reversed(order))].round(3).join(theirs).fillna("")
+pd.DataFrame.from_dict(PAPER_TABLE_2, orient="index", columns=columns)
 
 # %%
 by_set = {dataset: np.mean([pu.detection.paper_curve(f) for f in found], axis=0)}
@@ -567,8 +522,8 @@ except ValueError as error:
 #
 # ```python
 # numbers = [pixel_statistics(x)[:, [1, 2, 4, 5, 6, 7]] for x in (real, generated[0])]
-# reduced = pu.detection.fit_logistic(*(early(x) for x in numbers))
-# print(f"{auc(*(logistic_score(reduced, late(x)) for x in numbers)):.3f} without black and levels")
+# reduced = fit_logistic(*(early(x) for x in numbers))
+# print(f"{pu.detection.auc(*(logistic_score(reduced, late(x)) for x in numbers)):.3f} without black and levels")
 # ```
 #
 # </details>
@@ -625,6 +580,8 @@ except ValueError as error:
 # - Many steps together see more than the best single one, on digits, on MNIST and on faces.
 # - Eight numbers about pixels see more than any of these on digits, at 8×8 and at 16×16. On faces all steps together see more than they do.
 # - Coarser grey levels, noise, JPEG or blur move nearly all of them. A detector's number belongs to its pipe, its model and its images.
+#
+# **Next:** this is the last chapter so far. Exercise 2 makes its table for images of your own.
 #
 # **References**
 #

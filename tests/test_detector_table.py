@@ -1,4 +1,4 @@
-"""Chapter 10's table: each detector against a literal form, nothing chosen on the test
+"""Chapter 14's table: each detector against a literal form, nothing chosen on the test
 half, and a study that goes on where it stopped."""
 
 import json

@@ -128,10 +128,12 @@ def normal_images(images: Tensor, judge: Judge) -> Tensor:
 
 
 def matched_images(
-    images: Tensor, real: Tensor, judge: Judge, *, seed: int, limit: int
+    images: Tensor, real: Tensor, judge: Judge | None, *, seed: int, limit: int
 ) -> Tensor:
     """Of generated images as many of every class as the real ones have, in shares, by
-    the judge's eyes; see `matched_indices`."""
+    the judge's eyes (see `matched_indices`); without a judge the first `limit`."""
+    if judge is None:
+        return images[:limit]
     wanted = classes_of(real, judge)
     wanted = wanted[~judge.sensitive_classes.cpu()[wanted]]  # the judge's own slips
     return images[matched_indices(classes_of(images, judge), wanted, seed, limit=limit)]

@@ -2,7 +2,7 @@
 (Ma et al. 2023, eqs. 3-13).
 
 Of an image that the model made itself the error is thought to be smaller. Whether it
-is, chapter 10 measures.
+is, chapter 13 measures.
 
 The paper's phi (up) and psi (down) are one formula, DDIM without noise. A step's name
 T_SE is its upper node: with step_size 165 the errors are those of the steps 0-165,

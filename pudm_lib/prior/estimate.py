@@ -1,6 +1,6 @@
 """beta, the share of sensitive images in U, from U and the labelled sensitive S alone.
 
-    images -> out-of-fold scores (prior_scores) -> an estimate (prior_estimators)
+    images -> out-of-fold scores (`prior.scores`) -> an estimate (`prior.estimators`)
            -> its interval, by resampling the scores (here)
 
 PUDM sets beta by hand; its section 5.4.2 names estimators from the literature and uses
@@ -30,7 +30,7 @@ class Estimate:
 
     value, low, high: shares in [0, 1].
     confidence: of the interval; its coverage is measured in chapter 06, not promised.
-    selection_p: of `prior_scores.selection_p_value`; NaN where it was not computed.
+    selection_p: of `prior.scores.selection_p_value`; NaN where it was not computed.
     """
 
     value: float

@@ -1,5 +1,5 @@
 """One number an image, high for what looks like S: out-of-fold scores of a classifier
-that tells S from U. The estimators of `prior_estimators` read nothing else.
+that tells S from U. The estimators of `prior.estimators` read nothing else.
 
 An image is scored by a classifier that has not seen it. Otherwise the classifier knows
 S by heart, S scores higher than the sensitive images hidden in U, and every estimate

@@ -1,4 +1,4 @@
-"""What one model is put through for chapter 10's table on larger images, kept under
+"""What one model is put through for chapter 14's table on larger images, kept under
 runs/, so that a study goes on where it stopped."""
 
 import json
@@ -105,8 +105,7 @@ def detector_images(
 ) -> tuple[Tensor, Tensor]:
     """Held-out normal images and samples, made alike: uint8, `levels` grey levels, and
     with `match` the same classes by the judge's eyes."""
-    samples = run(e).samples
-    real = make_split(e.data, e.seed).x_test
+    real, judge = make_split(e.data, e.seed).x_test, None
     if match:
         # A judge that errs on real images finds none of its errors among the matched
         # samples: without this the classes would tell the two kinds apart.
@@ -114,7 +113,6 @@ def detector_images(
         real = normal_images(real, judge)
     (order,) = split_indices(len(real), [1.0], seed=0)
     real = real[order[:num_real]]
-    if match:
-        options = {"seed": e.seed, "limit": num_generated}
-        samples = matched_images(samples, real, judge, **options)
-    return quantise(real, levels), quantise(samples[:num_generated], levels)
+    options = {"seed": e.seed, "limit": num_generated}
+    samples = matched_images(run(e).samples, real, judge, **options)
+    return quantise(real, levels), quantise(samples, levels)

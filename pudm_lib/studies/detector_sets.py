@@ -1,4 +1,4 @@
-"""Chapter 10's table on images larger than the digits: which sets and how many images,
+"""Chapter 14's table on images larger than the digits: which sets and how many images,
 and the controls beside it."""
 
 from collections.abc import Mapping, Sequence

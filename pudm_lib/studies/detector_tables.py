@@ -1,4 +1,4 @@
-"""SeDID in all its forms and what it is compared with, on the same images: chapter 10's
+"""SeDID in all its forms and what it is compared with, on the same images: chapter 14's
 table."""
 
 from collections.abc import Mapping, Sequence

@@ -274,7 +274,7 @@ def record(found: dict, args, path: Path) -> dict:
     """As `figures.show_figure` writes it, without a picture yet."""
     return {
         "figure": path.stem,
-        "chapter": "07_scale_to_real_images",
+        "chapter": "07_scale_up",
         "preset": path.parent.name,
         "alt": "",
         "parameters": {k: v for k, v in vars(args).items() if k not in ("one", "json")},
