@@ -60,7 +60,9 @@ print(f"{page}; the smallest model: {smallest.network!r}, {steps} steps")
 # | **Protect by training** | [05 Forget the odd digits](05_forget_the_odd_digits.ipynb) | does it work on real digits, and at what cost? |
 # | | [06 Choose β](06_choose_beta.ipynb) | where should the method's one knob stand, and can the data tell? |
 # | | [07 Scale up](07_scale_up.ipynb) | what changes when images, networks and machines get larger, and what must not? |
-# | **Protect by sampling** | [08 Steer without training](08_steer_without_training.ipynb) | can a model stay as it is, and its sampling be moved away from what nobody wants? is that better than its rivals, and when a class is asked for? |
+# | **Protect by sampling** | [08 Steer without training](08_steer_without_training.ipynb) | can a model stay as it is, and its sampling be moved away from what nobody wants? |
+# | | [09 Compare the ways to steer](09_compare_the_ways_to_steer.ipynb) | is the safe denoiser better than its rivals, all tuned alike, and what does it cost? |
+# | **Conditions** | [10 Add conditions](10_add_conditions.ipynb) | what changes when a model is asked for a class, with and without guidance? |
 # | **Detect** | [13 Detect generated images](13_detect_generated_images.ipynb) | can real and generated images be told apart, and what does a detector really see? |
 # | | [14 Test the detector](14_test_the_detector.ipynb) | does the detector hold against rivals with equal tuning, changed images and other models? |
 #

@@ -18,8 +18,6 @@ from pudm_lib.book.runner import nbval_copies, run_book
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.ipynb"))
 MAXIMUM_LINES, MAXIMUM_WIDTH, MOST_IMPORTS = 20, 100, 8
-# Still to be cut in three, and into cells of that length.
-TOO_LONG = ("08_steer_without_training",)
 
 # What to keep out: (what it does, pattern, in cells of this type).
 IGNORE = r"""(filter|simplefilter)\w*\(\s*["']ignore["']\s*\)"""
@@ -117,8 +115,6 @@ def test_figures_have_alternative_texts(source):
 
 @each_chapter
 def test_cells_fit_on_a_screen(source):
-    if source.stem in TOO_LONG:
-        pytest.skip("this chapter is still to be cut in three")
     for code in of_type(jupytext.read(source), "code"):
         lines = [x for x in code.splitlines() if x.strip()]
         assert len(lines) <= MAXIMUM_LINES, f"{source.stem}:\n{code}"

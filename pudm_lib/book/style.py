@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pudm_lib.data.pixels import to_display
+from pudm_lib.measures.intervals import student_interval
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, BLACK, GREY = (
     "#0072B2",
@@ -114,6 +115,25 @@ def error_bars(values, intervals) -> np.ndarray:
     (rounding can put an interval's end a hair inside its value)."""
     values, intervals = np.asarray(values), np.asarray(intervals)
     return np.maximum(0, [values - intervals[:, 0], intervals[:, 1] - values])
+
+
+def marked_lines(
+    axes: Axes, lines: Mapping[str, tuple], colours: Sequence[str], size: float = 5
+) -> None:
+    """A line for each name -> (x, y), with a colour and a mark of its own."""
+    marks = "os^DvPX"[: len(lines)]
+    for (name, xy), colour, mark in zip(lines.items(), colours, marks, strict=True):
+        axes.plot(*xy, f"{mark}-", color=colour, label=name, markersize=size)
+
+
+def mean_and_seeds(axes: Axes, x, y, *, marker: str, color: str, label: str) -> None:
+    """Single seeds as small marks, their mean as a large one with 95 % intervals over
+    seeds (Student) both ways."""
+    axes.plot(x, y, marker, color=color, alpha=0.4, markersize=5)
+    (mean_x, of_x), (mean_y, of_y) = student_interval(x), student_interval(y)
+    bars = {"xerr": error_bars([mean_x], [of_x]), "yerr": error_bars([mean_y], [of_y])}
+    look = {"fmt": marker, "color": color, "markersize": 9, "capsize": 3}
+    axes.errorbar(mean_x, mean_y, **bars, **look, label=label)
 
 
 def interval_rows(
