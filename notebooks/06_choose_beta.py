@@ -150,12 +150,13 @@ with page.figure("06_grid", 2, 2, record=grid_record, figsize=(9, 6.2), sharex=T
 #
 # The first 64 samples of the first seed, none chosen, for the non-negative risk; the absolute one looks the same up to β = 0.1 and nearly so above. The same noise begins each column.
 
+
 # %%
-if grid_record:
-    sheet = (pu.book.committed_folder(preset) / "06_grid_samples.png").read_bytes()
-else:
-    sheet = pu.data.to_png(pu.studies.grid_samples(*of_grid, **settings))
-pu.machine.write_atomically(pu.machine.figures_root() / preset / "06_grid_samples.png", sheet)
+def draw_sheet():
+    return pu.data.to_png(pu.studies.grid_samples(*of_grid, **settings))
+
+
+sheet = page.sheet("06_grid_samples.png", grid_record, draw_sheet)
 samples = pu.data.from_png(sheet, len(points))  # (P, 64, C, H, W)
 row = points_of(grid, "pu_non_negative")
 framed = [int(np.sum(p["sensitive"])) for p in row]

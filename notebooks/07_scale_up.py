@@ -533,12 +533,9 @@ for half, name in names.items():
 # %%
 SHEET = pu.studies.SHEET
 for half, name in names.items():
-    file, record, marks = f"{name}_sheet.png", records[half], tables[half]["sensitive"]
-    if record:
-        sheet = (pu.book.committed_folder(record["preset"]) / file).read_bytes()
-    else:
-        sheet = pu.studies.sheet_of_half(preset, **asked[half])
-    pu.machine.write_atomically(pu.machine.figures_root() / preset / file, sheet)
+    record, marks = records[half], tables[half]["sensitive"]
+    draw_sheet = partial(pu.studies.sheet_of_half, preset, **asked[half])
+    sheet = page.sheet(f"{name}_sheet.png", record, draw_sheet)
     samples = pu.data.from_png(sheet, len(methods), SHEET)  # (methods, SHEET, C, H, W)
     framed = {m: sum(marks[m]) for m in methods}
     listed = ", ".join(f"{pu.METHOD_LABELS[m]} {count}" for m, count in framed.items())

@@ -413,11 +413,9 @@ def measure(name):
 
 def pairs_of(name):
     """Pairs of samples, plain and steered, kept beside the figure: (2, SHOWN, C, H, W)."""
-    file = f"09_{name}_samples.png"
-    if name not in pictures:
-        pictures[name] = (pu.book.committed_folder("laptop") / file).read_bytes()
-    pu.machine.write_atomically(pu.machine.figures_root() / preset / file, pictures[name])
-    return pu.data.from_png(pictures[name], 2, pu.studies.SHOWN)
+    record = made_for[name]["record"]
+    sheet = page.sheet(f"09_{name}_samples.png", record, lambda: pictures[name])
+    return pu.data.from_png(sheet, 2, pu.studies.SHOWN)
 
 
 # %%

@@ -275,6 +275,15 @@ def dots_by_detector(axis, tables):
     axis.set(xlabel="AUC, test half", xlim=(0, 1), ylim=(len(tables) - 0.5, -0.5))
 
 
+# %%
+def draw_both(fig, axes, titled):
+    """Two tables side by side, each below its title."""
+    for ax, (title, tables) in zip(axes, titled.items(), strict=True):
+        dots_by_detector(ax, tables)
+        ax.set_title(title)
+    pu.style.legend_below(fig, axes[0])
+
+
 def numbers_of(tables):
     rows = {n: ", ".join(f"{d} {a:.2f}" for d, (a, _) in t.items()) for n, t in tables.items()}
     return "; ".join(f"{name}: {row}" for name, row in rows.items())
@@ -282,11 +291,8 @@ def numbers_of(tables):
 
 # %%
 with page.figure("14_robust", 1, 2, figsize=(10, 4.4)) as (fig, axes):
-    dots_by_detector(axes[0], renewed)
-    axes[0].set_title("Made anew for coarser images")
-    dots_by_detector(axes[1], robust)
-    axes[1].set_title("Made for one pipe, shown another")
-    pu.style.legend_below(fig, axes[0])
+    titled = {"Made anew for coarser images": renewed, "Made for one pipe, shown another": robust}
+    draw_both(fig, axes, titled)
     fig.numbers(made_anew=renewed, as_made=robust)
     fig.alt(f"""AUC of three detectors. Left, made anew for both kinds with fewer grey levels:
         {numbers_of(renewed)}. Right, made for unchanged images and shown changed ones:
@@ -344,11 +350,9 @@ def multi_step(tables):
 
 
 with page.figure("14_transfer", 1, 2, figsize=(10, 4)) as (fig, axes):
-    dots_by_detector(axes[0], transfer)
-    axes[0].set_title("Made for its own images, shown others")
-    dots_by_detector(axes[1], home)
-    axes[1].set_title("Each method's model on its own images")
-    pu.style.legend_below(fig, axes[0])
+    titled = {"Made for its own images, shown others": transfer}
+    titled["Each method's model on its own images"] = home
+    draw_both(fig, axes, titled)
     fig.numbers(transfer=transfer, home=home)
     fig.alt(f"""Two dot plots of AUC with intervals for three detectors. Left, on images of other
         generators: {multi_step(transfer)} (multi-step). Right, models of each method on their own

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import pudm_lib as pu
@@ -128,13 +129,12 @@ def _settings(options) -> dict:
 
 
 def _run(options) -> int:
-    preset, given = options.preset, _settings(options)
-    results = pu.run_many(
-        [settings.experiment(preset, seed=seed, **given) for seed in options.seeds]
-    )
+    asked = partial(settings.experiment, options.preset, **_settings(options))
+    results = pu.run_many([asked(seed=seed) for seed in options.seeds])
     if not processes.is_main():
         return 0
-    table = pu.frame(results)[SHOWN].rename(columns=lambda c: c.replace("_", " "))
+    table = pu.frame(results)[SHOWN]
+    table.columns = [n.replace("non_", "non-").replace("_", " ") for n in SHOWN]
     print(table.to_string(index=False, float_format="{:.3f}".format))
     for e in (result.experiment for result in results):
         if e.beta_estimate is not None:

@@ -24,6 +24,15 @@ settings.register_profile(
 settings.load_profile("book")
 
 
+def replace_judge(patch: pytest.MonkeyPatch, judge) -> None:
+    """Both where models are trained and where they are measured: the real one takes
+    long to train and is tested elsewhere."""
+    from pudm_lib.experiments import many, one
+
+    for module in (many, one):
+        patch.setattr(module, "load_judge", judge)
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     """An empty project folder that the library takes for the book's."""

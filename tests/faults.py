@@ -64,8 +64,7 @@ def half_written(root: Path) -> list[Path]:
 
 def made(root: Path) -> dict[str, torch.Tensor]:
     """All tensors of a finished run; {} if it has not what it should, or more."""
-    kept = (p for p in root.rglob("*") if p.is_file() and p.parent.name != "judges")
-    files = sorted(p for p in kept if p.name != ".lock")
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.name != ".lock")
     if [p.name.split("-")[0] for p in files] != ["model.safetensors", "result"]:
         return {}
     return {

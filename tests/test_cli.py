@@ -6,12 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, replace_judge
 from PIL import Image
 
 from pudm_lib.__main__ import main
 from pudm_lib.book import claims, doctor
-from pudm_lib.experiments import many
 from pudm_lib.experiments import one as experiments
 from pudm_lib.experiments.settings import experiment, setting_fields
 from pudm_lib.machine import paths, store
@@ -23,8 +22,7 @@ CI = ("run", "--preset", "ci")
 def refused(project, capsys, monkeypatch):
     """Call the command line; its one line of error."""
     # What is refused is refused before the judge is asked; making it takes long.
-    for module in (experiments, many):
-        monkeypatch.setattr(module, "load_judge", lambda *_, **__: None)
+    replace_judge(monkeypatch, lambda *_, **__: None)
 
     def call(*arguments: str, code: int = 2) -> str:
         assert main(arguments) == code
@@ -106,8 +104,7 @@ def test_a_file_that_is_no_image(refused, project):
 
 
 def test_a_truncated_checkpoint_is_named(project, capsys, monkeypatch):
-    for module in (experiments, many):
-        monkeypatch.setattr(module, "load_judge", lambda *_, **__: None)
+    replace_judge(monkeypatch, lambda *_, **__: None)
     path = experiments.folder(experiment("ci")) / "checkpoint.safetensors"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\x10\0\0\0\0\0\0\0{")

@@ -187,6 +187,8 @@ def test_an_automatic_beta_is_a_multiple_of_the_estimate_and_is_kept(runs):
     _, facts = load_tensors(folder(e) / f"result-{result_key(e)}.safetensors")
     kept = facts["experiment"]["beta_estimate"]
     assert kept["method"] == estimate.method
+    beta = facts["experiment"]["training"]["beta"]
+    assert beta == round(BETA_MULTIPLE * kept["value"], 4)
     assert [kept["low"], kept["high"]] == [estimate.low, estimate.high]
 
 

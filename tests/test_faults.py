@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import faults
 import pytest
+from conftest import replace_judge
 from test_training import SHORT, fresh_model, images
 from two_processes import QuickJudge
 
 from pudm_lib.__main__ import main
-from pudm_lib.experiments import one as experiments
 from pudm_lib.machine.processes import EXIT_CODE
 from pudm_lib.machine.store import load_tensors
 from pudm_lib.training.loop import train
@@ -83,7 +83,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
     limited, tmp_path, monkeypatch, capsys
 ):
     runs = tmp_path / "runs"
-    monkeypatch.setattr(experiments, "load_judge", QuickJudge)
+    replace_judge(monkeypatch, QuickJudge)
     command = ["run", "--preset", "ci", "--checkpoint-every", "5", "--device", "cpu"]
     monkeypatch.setenv("PUDM_RUNS", str(tmp_path / "elsewhere"))
     assert main(command) == 0

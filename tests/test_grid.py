@@ -121,7 +121,7 @@ def test_two_side_by_side_of_which_one_is_killed_and_goes_on(project):
     assert "resuming from" in log, log + output
     tables = sorted(base.glob("*.txt"))
     assert len(tables) == 2
-    assert all("non sensitive rate" in table.read_text() for table in tables)
+    assert all("non-sensitive rate" in table.read_text() for table in tables)
     assert all((f / "model.safetensors").exists() for f in model_folders())
 
 

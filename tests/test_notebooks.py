@@ -35,7 +35,7 @@ KEPT_OUT = [
 ]
 
 # A figure is made where its block begins.
-FIGURE = re.compile(r"^ *with (page\.figure|figure_of)\(", re.M)
+FIGURE = re.compile(r"^ *with page\.figure\(", re.M)
 
 each_chapter = pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import torch
+from conftest import replace_judge
 from diffusers import DDPMPipeline, DDPMScheduler
 from two_processes import QuickJudge
 
@@ -53,7 +54,7 @@ def test_the_weights_are_those_saved(tmp_path, layout):
 
 def test_an_experiment_starts_from_them(tmp_path, monkeypatch):
     monkeypatch.setenv("PUDM_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(experiments, "load_judge", QuickJudge)
+    replace_judge(monkeypatch, QuickJudge)
     weights = saved(tmp_path / "model")
     e = experiment(
         "ci", pretrained=str(tmp_path / "model"), steps=1, learning_rate=1e-9

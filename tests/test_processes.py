@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import replace_judge
 from two_processes import CASES, SETTINGS, QuickJudge, first_step
 
 from pudm_lib.diffusion.networks import make_unet
@@ -109,7 +110,7 @@ def test_two_processes_run_one_experiment(together, tmp_path, monkeypatch):
     made = sorted((together / "runs").rglob("*.safetensors"))
     assert len(made) == 2, "the weights and one result"
     monkeypatch.setenv("PUDM_RUNS", str(tmp_path))
-    monkeypatch.setattr(experiments, "load_judge", QuickJudge)
+    replace_judge(monkeypatch, QuickJudge)
     alone = experiments.run(experiment("ci", device="cpu"))
     # Twenty steps of Adam amplify rounding, which in one step is below 1e-5.
     torch.testing.assert_close(

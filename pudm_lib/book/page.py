@@ -182,6 +182,18 @@ class Page:
         preset = self.preset if own else "laptop"
         return study_of_set(dataset, name, measure, preset=preset, **where)
 
+    def sheet(
+        self, file: str, record: Mapping | None, make: Callable[[], bytes]
+    ) -> bytes:
+        """A PNG of samples, kept beside the figure that shows them, as bytes: that of
+        the committed `record` which `study` has read, or what `make` gives."""
+        if record:
+            png = (committed_folder(record["preset"]) / file).read_bytes()
+        else:
+            png = make()
+        write_atomically(figures_root() / self.preset / file, png)
+        return png
+
     def verdict(self) -> None:
         """Print every claim of the chapter; raise AssertionError for checks that fail.
 

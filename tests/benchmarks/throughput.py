@@ -271,7 +271,7 @@ def compare(args) -> dict:
 
 
 def record(found: dict, args, path: Path) -> dict:
-    """As `figures.show_figure` writes it, without a picture yet."""
+    """As `book.Page.figure` writes it, without a picture yet."""
     return {
         "figure": path.stem,
         "chapter": "07_scale_up",
