@@ -1,6 +1,5 @@
 """The runner, on tiny chapters in a folder of their own."""
 
-import io
 import json
 import os
 
@@ -122,7 +121,7 @@ def test_derived_parameters_are_refused(project):
         book.chapters()
 
 
-def test_run(project, monkeypatch):
+def test_run(project, monkeypatch, capsys):
     """A failed chapter is named by its cell, and the chapters after it still run."""
     monkeypatch.setenv("MPLBACKEND", "agg")
     write_chapter(
@@ -145,11 +144,11 @@ def test_run(project, monkeypatch):
     monkeypatch.setenv("PUDM_FIGURES", "pictures")  # relative to here, not to notebooks
     write_figure(project / "pictures" / "ci", "02_stale", "ci")
     write_figure(project / "pictures" / "gpu", "02_other_preset", "gpu")
-    before, out = dict(os.environ), io.StringIO()
+    before = dict(os.environ)
 
-    assert not book.run_book("ci", settings={"beta": 0.3}, stream=out)
+    assert not book.run_book("ci", settings={"beta": 0.3})
 
-    log = out.getvalue()
+    log = capsys.readouterr().out
     assert "FAILED 01_fails, cell 3 `1 / 0`: ZeroDivisionError: division by zero" in log
     table = {
         x.split()[0]: x.split()[1] for x in log.splitlines() if len(x.split()) == 3
@@ -170,7 +169,7 @@ def test_a_run_of_one_chapter_keeps_the_figures_of_others(two_chapters, monkeypa
     folder = two_chapters / "build" / "figures" / "laptop"
     for name in ("01_a", "02_a"):
         write_figure(folder, name, "laptop")
-    book.run_book("laptop", only=["02"], stream=io.StringIO())
+    book.run_book("laptop", only=["02"])
     assert {file.stem for file in folder.iterdir()} == {"01_a"}
 
 
@@ -180,7 +179,9 @@ def test_an_unwritable_build_folder_is_refused_at_once(two_chapters):
         book.run_book("ci")
 
 
-def test_figures_are_published_only_if_every_chapter_passed(two_chapters, monkeypatch):
+def test_figures_are_published_only_if_every_chapter_passed(
+    two_chapters, monkeypatch, capsys
+):
     def fails(chapter, *_):
         write_figure(paths.figures_root() / "laptop", "01_new", "laptop")
         error = "cell 2" if chapter.name == "02_second" and broken else ""
@@ -189,12 +190,12 @@ def test_figures_are_published_only_if_every_chapter_passed(two_chapters, monkey
     monkeypatch.setattr(book, "_run_chapter", fails)
     curated = two_chapters / "figures" / "laptop"
     write_figure(curated, "01_old", "laptop")
-    broken, out = True, io.StringIO()
-    assert not book.run_book("laptop", publish_after=True, stream=out)
-    assert "not published" in out.getvalue()
+    broken = True
+    assert not book.run_book("laptop", publish_after=True)
+    assert "not published" in capsys.readouterr().out
     assert {file.stem for file in curated.iterdir()} == {"01_old"}
     broken = False
-    assert book.run_book("laptop", publish_after=True, stream=out)
+    assert book.run_book("laptop", publish_after=True)
     assert {file.stem for file in curated.iterdir()} == {"01_new"}
 
 
@@ -245,7 +246,7 @@ def test_solutions_are_the_python_of_the_solution_blocks(project):
     assert [c.source for c in cells if "yes" in c.source and c.cell_type == "code"]
 
 
-def test_a_chapter_in_which_nothing_changed_is_not_run_again(project):
+def test_a_chapter_in_which_nothing_changed_is_not_run_again(project, capsys):
     write_chapter(
         project,
         "01_first",
@@ -257,9 +258,8 @@ def test_a_chapter_in_which_nothing_changed_is_not_run_again(project):
     )
 
     def ran(**options):
-        out = io.StringIO()
-        assert book.run_book("ci", stream=out, **options)
-        return "up to date" not in out.getvalue()
+        assert book.run_book("ci", **options)
+        return "up to date" not in capsys.readouterr().out
 
     assert ran()
     assert not ran()

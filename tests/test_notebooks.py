@@ -1,7 +1,6 @@
 """What every chapter must have and must not have; nbval runs them (see Makefile)."""
 
 import ast
-import io
 import json
 import re
 from pathlib import Path
@@ -223,7 +222,7 @@ def pictures_in(executed) -> list[str]:
 def test_an_executed_chapter_shows_each_figure_once(tmp_path, monkeypatch):
     monkeypatch.setenv("PUDM_BUILD", str(tmp_path))
     monkeypatch.setenv("PUDM_FIGURES", str(tmp_path / "figures"))
-    assert run_book("ci", only=["00"], stream=io.StringIO())
+    assert run_book("ci", only=["00"])
     executed = nbformat.read(tmp_path / "book" / "00_start_here.ipynb", as_version=4)
     records = claims.read_records(tmp_path / "figures" / "ci")
     assert sorted(pictures_in(executed)) == sorted(r["alt"] for r in records)

@@ -39,20 +39,14 @@ def chapters(only: Sequence[str] = ()) -> list[Chapter]:
     found = {p.stem: p for p in sorted(notebooks_folder().glob("[0-9][0-9]_*.py"))}
     if not found:
         raise ValueError(f"no chapters NN_name.py in {notebooks_folder()}")
+    chosen = set() if only else set(found)
     for wanted in only:
-        if not any(_is_called(name, wanted) for name in found):
-            raise ValueError(
-                f"no chapter {wanted!r}; there are: {', '.join(sorted(found))}"
-            )
-    return [
-        read_chapter(path)
-        for name, path in found.items()
-        if not only or any(_is_called(name, wanted) for wanted in only)
-    ]
-
-
-def _is_called(name: str, wanted: str) -> bool:
-    return wanted.removesuffix(".py") == name or wanted.zfill(2) == name[:2]
+        names = (wanted.removesuffix(".py"), wanted.zfill(2))
+        called = {name for name in found if name in names or name[:2] in names}
+        if not called:
+            raise ValueError(f"no chapter {wanted!r}; there are: {', '.join(found)}")
+        chosen |= called
+    return [read_chapter(found[name]) for name in sorted(chosen)]
 
 
 def read_chapter(path: Path) -> Chapter:
@@ -85,11 +79,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def check_settings(chosen: Sequence[Chapter], settings: Mapping[str, Any]) -> None:
-    """Refuse settings that the chosen chapters could not take.
-
-    Raises:
-        ValueError: a name that no chosen chapter has, or a value of the wrong type.
-    """
+    """Raise ValueError for a setting that none of the chosen chapters has."""
     known = sorted({name for chapter in chosen for name in chapter.parameters})
     for name in settings:
         if name not in known:
@@ -99,8 +89,6 @@ def check_settings(chosen: Sequence[Chapter], settings: Mapping[str, Any]) -> No
             )
     if "preset" in settings:
         raise ValueError("the preset is not set by --set but by --preset")
-    for chapter in chosen:
-        settings_of(chapter, "ci", settings)
 
 
 def settings_of(chapter: Chapter, preset: str, settings: Mapping[str, Any]) -> dict:
@@ -136,8 +124,6 @@ def _same_kind(value: Any, default: Any) -> bool:
 def solutions(notebook: NotebookNode) -> list[str]:
     """The code of the exercises' collapsed solutions, one string each."""
     text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-    blocks = re.findall(
-        r"<details>\s*<summary>\s*Solution(.*?)</details>", text, flags=re.DOTALL
-    )
-    fences = [re.findall(r"```python\n(.*?)```", b, flags=re.DOTALL) for b in blocks]
+    blocks = re.findall(r"(?s)<details>\s*<summary>\s*Solution(.*?)</details>", text)
+    fences = [re.findall(r"(?s)```python\n(.*?)```", block) for block in blocks]
     return ["".join(parts) for parts in fences if parts]

@@ -5,16 +5,15 @@ parameters, and kept with its outputs under build/book/. Figures are written by 
 chapters themselves.
 """
 
-import copy
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import patch_environment
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from papermill import execute_notebook
@@ -53,9 +52,8 @@ def run_book(
     settings: Mapping[str, Any] | None = None,
     publish_after: bool = False,
     again: bool = False,
-    stream=None,
 ) -> bool:
-    """Run chapters and report on `stream`, stdout by default; True if all passed.
+    """Run chapters and report on stdout; True if all passed.
 
     Args:
         only: see `chapters`; empty for the whole book.
@@ -72,44 +70,42 @@ def run_book(
         check_publishable(preset)
     chosen, settings = chapters(only), settings or {}
     check_settings(chosen, settings)
-    stream = stream or sys.stdout
-    folder = paths.build_root() / "book"
-    made = paths.figures_root() / preset
-    for place in (folder, made):
-        paths.make_folder(place)  # refused now rather than after the first hour
     if publish_after and any("studies" in c.parameters for c in chosen):
         # What others read from the curated figures is measured before it is published.
         settings = {"studies": "measured"} | settings
     parameters = {c.name: settings_of(c, preset, settings) for c in chosen}
+    folder = paths.build_root() / "book"
+    made = paths.figures_root() / preset
+    for place in (folder, made):
+        paths.make_folder(place)  # refused now rather than after the first hour
     executed = {c.name: folder / f"{c.name}.ipynb" for c in chosen}
-    fresh = {
-        c.name
-        for c in ([] if again else chosen)
-        if is_up_to_date(executed[c.name], c, parameters[c.name])
+    numbers = [c.name[:2] for c in chosen]
+    to_run = {
+        c.name[:2]
+        for c in chosen
+        if again or not is_up_to_date(executed[c.name], c, parameters[c.name])
     }
-    numbers = {c.name[:2] for c in chosen}
-    to_run = {c.name[:2] for c in chosen if c.name not in fresh}
     for old in made.glob("[0-9][0-9]_*.*"):
         # What is left from another run would be read as this one's.
         number = old.name[:2]
         if number in to_run or (not only and number not in numbers):
             old.unlink()
     given = " ".join(f"{name}={value!r}" for name, value in settings.items())
-    print(f"preset {preset}, chapters {', '.join(sorted(numbers))}", given, file=stream)
+    print(f"preset {preset}, chapters {', '.join(numbers)}", given)
     runs = []
     for c in chosen:
-        if c.name in fresh:
-            print(f"{c.name:<40} up to date", file=stream)
-            runs.append(ChapterRun(c.name, 0.0))
+        if c.name[:2] in to_run:
+            runs.append(_run_chapter(c, parameters[c.name], executed[c.name]))
         else:
-            runs.append(_run_chapter(c, parameters[c.name], folder, stream))
-    _summarise(runs, stream)
+            print(f"{c.name:<{WIDTH}} up to date")
+            runs.append(ChapterRun(c.name, 0.0))
+    _summarise(runs)
     passed = not any(run.error for run in runs)
-    print(f"executed notebooks in {folder}, figures in {made}", file=stream)
+    print(f"executed notebooks in {folder}, figures in {made}")
     if publish_after and passed:
-        print(f"published {publish(preset, [c.name for c in chosen])}", file=stream)
+        print(f"published {publish(preset, [c.name for c in chosen])}")
     elif publish_after:
-        print("figures not published, because a chapter failed", file=stream)
+        print("figures not published, because a chapter failed")
     return passed
 
 
@@ -131,12 +127,10 @@ class _ReportingEngine(NBClientEngine):
 papermill_engines.register("book", _ReportingEngine)
 
 
-def _run_chapter(
-    chapter: Chapter, parameters: dict, folder: Path, stream
-) -> ChapterRun:
+def _run_chapter(chapter: Chapter, parameters: dict, executed: Path) -> ChapterRun:
     cells = chapter.notebook.cells
     numbers = {cell.id: number for number, cell in enumerate(cells, start=1)}
-    line, latest, error = _Line(chapter.name, len(cells), stream), cells[0], ""
+    line, latest, error = _Line(chapter.name, len(cells)), cells[0], ""
 
     def on_cell(cell: NotebookNode) -> None:
         nonlocal latest
@@ -147,10 +141,20 @@ def _run_chapter(
 
     start = time.perf_counter()
     try:
-        with _kernel_environment():
+        # What a kernel inherits: no widgets, the inline backend, and the same places
+        # as here, absolute, because its working directory is another one.
+        with patch_environment(
+            MPLBACKEND="",
+            PUDM_HEADLESS=1,
+            PUDM_ROOT=paths.project_root().resolve(),
+            PUDM_DATA=paths.data_root(),
+            PUDM_RUNS=paths.runs_root(),
+            PUDM_BUILD=paths.build_root(),
+            PUDM_FIGURES=paths.figures_root(),
+        ):
             execute_notebook(
                 chapter.notebook,
-                folder / f"{chapter.name}.ipynb",
+                executed,
                 parameters,
                 engine_name="book",
                 progress_bar=False,
@@ -164,59 +168,34 @@ def _run_chapter(
         what = f"{type(cause).__name__}: {cause}"
         if isinstance(cause, PapermillExecutionError):
             what = f"{cause.ename}: {cause.evalue}"
-        error = (
-            f"cell {numbers[latest.id]} `{_first_line(latest.source)}`: "
-            + paths.one_line(what)
-        )
+        where = f"cell {numbers[latest.id]} `{_first_line(latest.source)}`"
+        error = f"{where}: {paths.one_line(what)}"
     seconds = time.perf_counter() - start
     line.end(f"{'FAILED' if error else 'ok'}, {seconds:.0f} s")
     if not error:
-        keep(folder / f"{chapter.name}.ipynb", chapter, parameters)
+        keep(executed, chapter, parameters)
     return ChapterRun(chapter.name, seconds, error)
-
-
-@contextmanager
-def _kernel_environment():
-    """What a kernel inherits: no widgets, the inline backend, and the same places as
-    here, absolute, because its working directory is another one."""
-    before = dict(os.environ)
-    os.environ.pop("MPLBACKEND", None)
-    os.environ |= {
-        "PUDM_HEADLESS": "1",
-        "PUDM_ROOT": str(paths.project_root().resolve()),
-        "PUDM_DATA": str(paths.data_root()),
-        "PUDM_RUNS": str(paths.runs_root()),
-        "PUDM_BUILD": str(paths.build_root()),
-        "PUDM_FIGURES": str(paths.figures_root()),
-    }
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 class _Line:
     """One line a chapter: rewritten on a terminal, growing in a log file."""
 
-    def __init__(self, name: str, total: int, stream):
-        self.stream, self.total = stream, total
-        self.head = f"{name:<{WIDTH}}"
-        self._write(f"{self.head} {total} cells:")
-
-    def _write(self, text: str) -> None:
-        self.stream.write(text)
-        self.stream.flush()
+    def __init__(self, name: str, total: int):
+        self.name, self.total = f"{name:<{WIDTH}}", total
+        self.rewritten = "\r\x1b[K" if sys.stdout.isatty() else ""
+        self.write = partial(print, end="", flush=True)
+        self.write(f"{self.name} {total} cells:")
 
     def at(self, number: int) -> None:
-        if self.stream.isatty():
-            self._write(f"\r\x1b[K{self.head} cell {number} of {self.total}")
+        if self.rewritten:
+            self.write(f"{self.rewritten}{self.name} cell {number} of {self.total}")
         elif number % 10 == 0:
-            self._write(f" {number}")
+            self.write(f" {number}")
 
     def end(self, words: str) -> None:
-        again = f"\r\x1b[K{self.head} {self.total} cells:"
-        self._write((again if self.stream.isatty() else "") + f" {words}\n")
+        if self.rewritten:
+            self.write(f"{self.rewritten}{self.name} {self.total} cells:")
+        print("", words)
 
 
 def _first_line(source: str) -> str:
@@ -224,14 +203,14 @@ def _first_line(source: str) -> str:
     return next((x for x in lines if x and not x.startswith("#")), "")[:60]
 
 
-def _summarise(runs: Sequence[ChapterRun], stream) -> None:
-    print(f"\n{'chapter':<{WIDTH}} {'result':<7} {'seconds':>8}", file=stream)
+def _summarise(runs: Sequence[ChapterRun]) -> None:
+    print(f"\n{'chapter':<{WIDTH}} {'result':<7} {'seconds':>8}")
     for run in runs:
         result = "FAILED" if run.error else "ok"
-        print(f"{run.name:<{WIDTH}} {result:<7} {run.seconds:>8.1f}", file=stream)
+        print(f"{run.name:<{WIDTH}} {result:<7} {run.seconds:>8.1f}")
     for run in runs:
         if run.error:
-            print(f"FAILED {run.name}, {run.error}", file=stream)
+            print(f"FAILED {run.name}, {run.error}")
 
 
 def nbval_copies(folder: Path) -> list[Path]:
@@ -242,9 +221,8 @@ def nbval_copies(folder: Path) -> list[Path]:
         old.unlink()
     copies = []
     for chapter in chapters():
-        notebook = copy.deepcopy(chapter.notebook)
-        notebook.cells += [new_code_cell(code) for code in solutions(chapter.notebook)]
+        notebook, parameters = chapter.notebook, settings_of(chapter, "ci", {})
+        notebook.cells += [new_code_cell(code) for code in solutions(notebook)]
         copies.append(folder / f"{chapter.name}.ipynb")
-        parameters = settings_of(chapter, "ci", {})
         execute_notebook(notebook, copies[-1], parameters, prepare_only=True, **KERNEL)
     return copies

@@ -11,17 +11,15 @@ from matplotlib.figure import Figure
 from pudm_lib.data.pixels import to_display
 from pudm_lib.measures.intervals import student_interval
 
-BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, BLACK, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#F0E442",
-    "#000000",
-    "#7F7F7F",
-)
+BLUE = "#0072B2"
+ORANGE = "#E69F00"
+GREEN = "#009E73"
+VERMILLION = "#D55E00"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+YELLOW = "#F0E442"
+BLACK = "#000000"
+GREY = "#7F7F7F"
 
 # Normal is always blue, sensitive always vermillion, whatever the data.
 NORMAL, SENSITIVE = BLUE, VERMILLION
@@ -130,10 +128,10 @@ def mean_and_seeds(axes: Axes, x, y, *, marker: str, color: str, label: str) -> 
     """Single seeds as small marks, their mean as a large one with 95 % intervals over
     seeds (Student) both ways."""
     axes.plot(x, y, marker, color=color, alpha=0.4, markersize=5)
-    (mean_x, of_x), (mean_y, of_y) = student_interval(x), student_interval(y)
-    bars = {"xerr": error_bars([mean_x], [of_x]), "yerr": error_bars([mean_y], [of_y])}
+    means, ends = zip(student_interval(x), student_interval(y), strict=True)
+    x_bars, y_bars = error_bars(means, ends).T[..., None]
     look = {"fmt": marker, "color": color, "markersize": 9, "capsize": 3}
-    axes.errorbar(mean_x, mean_y, **bars, **look, label=label)
+    axes.errorbar(*means, y_bars, x_bars, **look, label=label)
 
 
 def interval_rows(
