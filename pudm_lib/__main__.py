@@ -9,7 +9,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -72,8 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(command("run", _run, "train, sample and measure one experiment"))
     _add_book(command("book", _book, "run the chapters headless"))
     _add_claims(command("claims", _claims, "what the figures claim, and if it holds"))
-    command("doctor", _doctor, "what this machine has, lacks and takes for a model")
-    _add_data(command("data", _data, "find, fetch and look at data sets"))
+    doctor = "what this machine has, lacks and takes for a model"
+    command("doctor", _print, doctor).set_defaults(lines=lambda _: pu.book.report())
+    _add_data(command("data", _print, "find, fetch and look at data sets"))
     return parser
 
 
@@ -208,17 +209,13 @@ def _claims(options) -> int:
         claims.write_into(readme, claims.as_markdown(records))
     else:
         print(claims.as_markdown(records) if options.table else claims.as_text(records))
-    return 0 if claims.all_hold(records) else 1
-
-
-def _doctor(options) -> int:
-    return _print(pu.book.report())
+    return 1 if any(claims.failed(record["claims"]) for record in records) else 0
 
 
 def _add_data(parser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="which data sets are found, and where")
-    listing.set_defaults(lines=lambda options: pu.book.found_sets())
+    listing.set_defaults(lines=lambda _: pu.book.found_sets())
     fetch = actions.add_parser("fetch", help="download a data set into PUDM_DATA")
     fetch.set_defaults(lines=lambda options: [pu.book.fetch_set(options.name)])
     fetch.add_argument("name", choices=datasets.NAMES)
@@ -236,12 +233,8 @@ def _show(options) -> list[str]:
     return [pu.book.show_split(chosen, options.out)]
 
 
-def _data(options) -> int:
-    return _print(options.lines(options))
-
-
-def _print(lines: Iterable[str]) -> int:
-    for line in lines:
+def _print(options) -> int:
+    for line in options.lines(options):
         print(line, flush=True)
     return 0
 

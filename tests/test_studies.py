@@ -29,7 +29,7 @@ def commit(project, name="06_grid", preset="laptop", **parameters):
 
 def ask(measure, studies_word="committed", preset="laptop", **settings):
     return studies.study(
-        "06_grid", measure, studies=studies_word, preset=preset, settings=settings
+        "06_grid", measure, studies=studies_word, preset=preset, made_for=settings
     )
 
 
@@ -60,12 +60,14 @@ def test_a_study_that_is_not_committed_is_refused(project):
 
 def test_a_study_of_a_set_that_is_not_here_is_read(project):
     record = commit(project, dataset="mnist")
-    ask_of = partial(studies.study_of_set, settings={"dataset": "mnist"})
-    asked = ask_of("mnist", "06_grid", never, studies="measured")
+    ask_of = partial(
+        studies.study, "06_grid", preset="gpu", made_for={"dataset": "mnist"}
+    )
+    asked = ask_of(never, studies="measured", dataset="mnist")
     assert asked == (record["numbers"], record)
-    measured = ask_of("digits", "06_grid", lambda: {"rates": [1]}, studies="measured")
+    measured = ask_of(lambda: {"rates": [1]}, studies="measured", dataset="digits")
     assert measured == ({"rates": [1]}, None)
-    assert ask_of("digits", "06_grid", never, studies="committed")[1] == record
+    assert ask_of(never, studies="committed", dataset="digits")[1] == record
 
 
 def test_another_word_is_refused(project):

@@ -13,10 +13,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             settings_of solutions
         """.split(),
         "claims": """
-            all_hold as_lines as_markdown as_text check failed predict read_claims
+            as_lines as_markdown as_text check failed predict read_claims
             read_records write_into
         """.split(),
-        "committed": "committed_folder study study_of_set".split(),
+        "committed": "committed_folder study".split(),
         "data_sets": "fetch_set found_sets show_split".split(),
         "doctor": "machine packages report seconds_a_model".split(),
         "fresh": """

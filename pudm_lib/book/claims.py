@@ -9,7 +9,8 @@ stops a build, and keeps its owner and its bound whatever comes out.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pudm_lib.machine.paths import write_atomically
@@ -34,8 +35,7 @@ def check(text: str, value: float, **bounds: float) -> dict:
         ValueError: no bound.
     """
     made = _claim("check", "ours", text, value, **bounds)
-    # NaN compares false, so what was not measured does not hold.
-    made["verdict"] = "holds" if _inside(made["value"], made["bound"]) else "FAILS"
+    made["verdict"] = "holds" if _side(made["value"], made["bound"]) == 0 else "FAILS"
     return made
 
 
@@ -54,16 +54,11 @@ def predict(text: str, value: float, *, source: str = "ours", **bounds) -> dict:
         ValueError: no bound, or an unknown source.
     """
     made = _claim("prediction", source, text, value, **bounds)
-    interval, bound = made["interval"], made["bound"]
-    if interval is None or any(map(math.isnan, interval)):
-        made["verdict"] = "undecided"
-    elif all(_inside(end, bound) for end in interval):
+    sides = {_side(end, made["bound"]) for end in made["interval"] or ()}
+    if sides == {0}:
         made["verdict"] = "confirmed"
     else:
-        low, high = interval
-        beyond = high < bound.get("at_least", -math.inf)
-        beyond |= low > bound.get("at_most", math.inf)
-        made["verdict"] = "refuted" if beyond else "undecided"
+        made["verdict"] = "refuted" if sides in ({-1}, {1}) else "undecided"
     return made
 
 
@@ -85,9 +80,10 @@ def _claim(
     }
 
 
-def _inside(value: float, bound: Mapping[str, float]) -> bool:
+def _side(value: float, bound: Mapping[str, float]) -> int | None:
+    """-1 below the bound, 0 inside it, 1 above it; None for what was not measured."""
     low, high = bound.get("at_least", -math.inf), bound.get("at_most", math.inf)
-    return low <= value <= high
+    return None if math.isnan(value) else (value > high) - (value < low)
 
 
 def read_records(folder: Path) -> list[dict]:
@@ -108,7 +104,7 @@ def read_records(folder: Path) -> list[dict]:
 
 
 def failed(claims: Sequence[Mapping]) -> list[str]:
-    """A line for each check that does not hold."""
+    """A line for each check that does not hold; a refuted prediction is a finding."""
     return [
         f"{c['claim']}: {_value(c)}, bound {_bound(c)}"
         for c in claims
@@ -128,12 +124,11 @@ def as_text(records: Sequence[Mapping]) -> str:
     """One line a claim under its figure, and how many have which verdict."""
     lines = []
     for record in records:
-        lines += ["", f"{record['preset']} / {record['figure']}"]
-        lines += as_lines(record["claims"])
-    verdicts = [c["verdict"] for _, _, c in _each(records)]
-    counts = [f"{verdicts.count(v)} {v}" for v in sorted(set(verdicts))]
-    lines += ["", f"{len(verdicts)} claims: {', '.join(counts)}"]
-    return "\n".join(lines).lstrip("\n")
+        title = f"{record['preset']} / {record['figure']}"
+        lines += [title, *as_lines(record["claims"]), ""]
+    verdicts = Counter(c["verdict"] for r in records for c in r["claims"])
+    counts = [f"{count} {verdict}" for verdict, count in sorted(verdicts.items())]
+    return "\n".join([*lines, f"{verdicts.total()} claims: {', '.join(counts)}"])
 
 
 def read_claims(folder: Path, preset: str | None = None) -> list[dict]:
@@ -152,25 +147,16 @@ def read_claims(folder: Path, preset: str | None = None) -> list[dict]:
     return found
 
 
-def all_hold(records: Sequence[Mapping]) -> bool:
-    """No check fails; a prediction that is refuted is a finding."""
-    return not any(failed(record["claims"]) for record in records)
-
-
 def as_markdown(records: Sequence[Mapping]) -> str:
     """README's results: the main experiment's table, then all others folded."""
     main = [r for r in records if r["figure"].startswith(MAIN)]
     others = [r for r in records if r not in main]
-    folded = [
-        "",
-        f"<details><summary>The other chapters: {len(list(_each(others)))} claims"
-        "</summary>",
-        "",
-        *_table(others),
-        "",
-        "</details>",
-    ]
-    return "\n".join([*_table(main), *(folded if others else [])])
+    lines = _table(main)
+    if others:
+        count = sum(len(r["claims"]) for r in others)
+        words = f"<summary>The other chapters: {count} claims</summary>"
+        lines += ["", f"<details>{words}", "", *_table(others), "", "</details>"]
+    return "\n".join(lines)
 
 
 def _table(records: Sequence[Mapping]) -> list[str]:
@@ -178,10 +164,12 @@ def _table(records: Sequence[Mapping]) -> list[str]:
         "| preset | figure | claim | kind | source | measured | bound | |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for preset, figure, c in _each(records):
-        text = c["claim"].replace("|", "\\|")
-        cells = (preset, figure, text, c["kind"], c["source"], _value(c), _bound(c))
-        lines.append(f"| {' | '.join(cells)} | {c['verdict']} |")
+    for record in records:
+        for c in record["claims"]:
+            text = c["claim"].replace("|", "\\|")
+            cells = (record["preset"], record["figure"], text, c["kind"], c["source"])
+            cells += (_value(c), _bound(c), c["verdict"])
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
@@ -197,12 +185,6 @@ def write_into(readme: Path, table: str) -> None:
     if not (begin and end):
         raise ValueError(f"{readme} lacks the lines {BEGIN} and {END}")
     write_atomically(readme, f"{before}{BEGIN}\n{table}\n{END}{after}")
-
-
-def _each(records: Sequence[Mapping]) -> Iterator[tuple[str, str, Mapping]]:
-    for record in records:
-        for c in record["claims"]:
-            yield record["preset"], record["figure"], c
 
 
 def _value(c: Mapping) -> str:

@@ -19,7 +19,8 @@ def study(
     *,
     studies: str,
     preset: str,
-    settings: Mapping[str, Any],
+    made_for: Mapping[str, Any],
+    dataset: str | None = None,
 ) -> tuple[Mapping[str, Any], dict | None]:
     """The numbers of a figure, from its committed record or measured now.
 
@@ -27,8 +28,10 @@ def study(
         name: of the figure.
         measure: called without arguments where the study is measured.
         studies: "committed" or "measured".
-        settings: what the numbers were made for; the committed record's parameters have
-            to agree with it.
+        made_for: settings of the numbers; the committed record's parameters have to
+            agree with them.
+        dataset: of a study of one given set. Where the set is absent the record is
+            read, whatever `studies` says; where the preset has none, laptop's.
 
     Returns:
         numbers, and the record they were read from: None if they were measured.
@@ -39,38 +42,29 @@ def study(
     """
     if studies not in WHERE_FROM:
         raise ValueError(f"studies={studies!r}, must be one of {', '.join(WHERE_FROM)}")
-    if studies == "measured":
+    if studies == "measured" and (dataset is None or _is_here(dataset)):
         return measure(), None
     path = committed_folder(preset) / f"{name}.json"
+    if dataset is not None and not path.exists():
+        path = committed_folder("laptop") / path.name
     if not path.exists():
         raise ValueError(f"{path} is not there: {_REMEDY}")
     record = json.loads(path.read_text())
-    for key, value in settings.items():
-        made_for = record["parameters"].get(key)
-        if made_for != value:
+    for key, value in made_for.items():
+        had = record["parameters"].get(key)
+        if had != value:
             raise ValueError(
-                f"{path.name} was measured for {key}={made_for!r}, not {value!r}: "
-                + _REMEDY
+                f"{path.name} was measured for {key}={had!r}, not {value!r}: {_REMEDY}"
             )
     return record["numbers"], record
 
 
-def study_of_set(
-    dataset: str,
-    name: str,
-    measure: Callable[[], Mapping[str, Any]],
-    *,
-    studies: str,
-    settings: Mapping[str, Any],
-    preset: str = "laptop",
-) -> tuple[Mapping[str, Any], dict | None]:
-    """`study` of one given set, by default the same under every preset. On a machine
-    without the set the committed record is read, whatever `studies` says."""
+def _is_here(dataset: str) -> bool:
     try:
         open_dataset(dataset)
     except DataError:
-        studies = "committed"
-    return study(name, measure, studies=studies, preset=preset, settings=settings)
+        return False
+    return True
 
 
 _REMEDY = (

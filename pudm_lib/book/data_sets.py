@@ -42,15 +42,14 @@ def show_split(chosen: Experiment, out: Path) -> str:
     """Draw images of an experiment's split into a file; what it shows, in words."""
     split = make_split(chosen.data, chosen.seed)
     figure, axes = new_figure(1, 3, figsize=(9, 3.4))
-    hidden = split.hidden_labels
-    sheets = (
-        ("unlabeled U, hidden sensitive marked", split.x_unlabeled, hidden),
-        ("labelled sensitive S", split.x_sensitive, None),
-        ("held-out normal", split.x_test, None),
-    )
-    for axis, (title, images, marked) in zip(axes, sheets, strict=True):
-        few = None if marked is None else marked[:64]
-        image_sheet(axis, images[:64], columns=8, marked=few)
+    sheets = {
+        "unlabeled U, hidden sensitive marked": split.x_unlabeled,
+        "labelled sensitive S": split.x_sensitive,
+        "held-out normal": split.x_test,
+    }
+    marks = (split.hidden_labels, None, None)
+    for axis, (title, images), marked in zip(axes, sheets.items(), marks, strict=True):
+        image_sheet(axis, images[:64], columns=8, marked=marked)
         axis.set_title(title)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120, bbox_inches="tight")

@@ -39,14 +39,9 @@ PROBE_SECONDS = 2.0  # a whole batch is tried where it is expected to take less
 
 def report() -> Iterator[str]:
     """The doctor's lines, each as soon as it is known."""
-    yield from machine()
-    yield ""
-    yield from packages()
-    yield ""
-    yield from found_sets()
-    yield ""
-    yield from _kept_runs()
-    yield ""
+    for part in (machine(), packages(), found_sets(), _kept_runs()):
+        yield from part
+        yield ""
     yield "one model of each preset, measured here on random images and extrapolated:"
     for preset in PRESETS:
         yield _budget(preset)
@@ -66,24 +61,16 @@ def machine() -> Iterator[str]:
 
 
 def packages() -> Iterator[str]:
-    for name in PACKAGES:
-        yield f"{name:<19} {_version(name) or f'MISSING: {INSTALL}'}"
-    for name, major in WIDGETS.items():
-        found = _version(name)
-        if found is None:
-            mend = f"MISSING, widgets stay pictures: {INSTALL}"
-        elif found.split(".")[0] != major:
-            mend = f"WRONG, widgets need {name} {major}: {INSTALL}"
-        else:
-            mend = ""
-        yield f"{name:<19} {found or ''} {mend}".rstrip()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    for name in (*PACKAGES, *WIDGETS):
+        wanted = WIDGETS.get(name)
+        try:
+            words = version(name)
+            if wanted and words.split(".")[0] != wanted:
+                words += f" WRONG, widgets need {name} {wanted}: {INSTALL}"
+        except PackageNotFoundError:
+            lost = ", widgets stay pictures" if wanted else ""
+            words = f"MISSING{lost}: {INSTALL}"
+        yield f"{name:<19} {words}"
 
 
 def _kept_runs() -> Iterator[str]:
@@ -139,9 +126,8 @@ def _train_seconds(network, training, images: int, steps: int) -> float:
         batch_unlabeled=images - 1,
         batch_sensitive=1,
     )
-    config = network.config
-    shape = (images, config.in_channels, config.sample_size, config.sample_size)
-    pictures = TrainingImages(*[torch.randint(256, shape, dtype=torch.uint8)] * 2)
+    pixels = torch.randint(256, (images, *_shape(network)), dtype=torch.uint8)
+    pictures = TrainingImages(pixels, pixels)
     start = time.perf_counter()
     train(network, pictures, few, seed=0, report=lambda step, losses: None)
     return (time.perf_counter() - start) / steps
@@ -150,15 +136,18 @@ def _train_seconds(network, training, images: int, steps: int) -> float:
 def _sampling_seconds(network, training, images: int) -> float:
     """Seconds an image and denoising step, through the sampler itself."""
     steps = 4
-    config = network.config
-    shape = (config.in_channels, config.sample_size, config.sample_size)
     model = compiled(network, training.compile, network.device)
     few = SamplingSettings("ddim", steps, images, sampling_batch=images)
     for _ in range(2):  # the first also sets things up
         start = time.perf_counter()
-        sample(model, few, shape=shape, seed=0, precision=training.precision)
+        sample(model, few, shape=_shape(network), seed=0, precision=training.precision)
         seconds = time.perf_counter() - start
     return seconds / (steps * images)
+
+
+def _shape(network) -> tuple[int, int, int]:
+    side = network.config.sample_size
+    return network.config.in_channels, side, side
 
 
 def _duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from pudm_lib.book.committed import committed_folder
 from pudm_lib.data.datasets import data_stamp
 from pudm_lib.machine import paths
 from pudm_lib.machine.devices import versions
+from pudm_lib.machine.store import short_hash
 
 
 @functools.cache
@@ -22,29 +23,26 @@ def code_hash() -> str:
     """Of all of the library's files. Read once: code that is edited while a run goes on
     belongs to the next process."""
     package = Path(__file__).parents[1]
-    files = sorted(package.rglob("*.py"))
-    parts = [(str(f.relative_to(package)), f.read_text()) for f in files]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    files = package.rglob("*.py")
+    return short_hash({str(f.relative_to(package)): f.read_text() for f in files})
 
 
 def fingerprint(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
     """Of the cells, the parameters, the library's code, the user's own data, the
     committed figures that the chapter reads, and the versions that numbers depend on.
     """
-    dataset = str(parameters.get("dataset", chapter.parameters.get("dataset", "")))
-    studies = parameters.get("studies", chapter.parameters.get("studies"))
+    given = chapter.parameters | dict(parameters)
+    dataset = str(given.get("dataset", ""))
     parts = {
         "cells": [cell.source for cell in chapter.notebook.cells],
         "parameters": dict(parameters),
         "code": code_hash(),
         "data": [str(paths.data_root()), data_stamp(dataset) if dataset else {}],
-        "committed": {},
         "versions": versions(),
     }
-    if studies == "committed":
-        curated = committed_folder(parameters["preset"])
-        parts["committed"] = figures_of(chapter, curated)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    if given.get("studies") == "committed":
+        parts["committed"] = figures_of(chapter, committed_folder(given["preset"]))
+    return short_hash(parts)
 
 
 def figures_of(chapter: Chapter, folder: Path) -> dict[str, str]:

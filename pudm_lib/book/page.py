@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from pudm_lib.book.chapters import notebooks_folder, read_chapter
 from pudm_lib.book.claims import as_lines, check, failed, predict
-from pudm_lib.book.committed import committed_folder, study, study_of_set
+from pudm_lib.book.committed import committed_folder, study
 from pudm_lib.book.style import use_book_style
 from pudm_lib.experiments.settings import check_preset
 from pudm_lib.machine.devices import environment
@@ -90,10 +90,8 @@ class Page:
         self.chapter, self.preset = chapter, names["preset"]
         check_preset(self.preset)
         self.parameters = {name: names[name] for name in defaults}
-        free = ("preset", "studies")
-        as_written = all(
-            self.parameters[n] == d for n, d in defaults.items() if n not in free
-        )
+        free = {name: self.parameters.get(name) for name in ("preset", "studies")}
+        as_written = self.parameters | free == defaults | free
         self.judged = as_written and self.preset in presets
         self.device, self.claims = "cpu", []
         use_book_style()
@@ -167,20 +165,10 @@ class Page:
         dataset: str | None = None,
     ) -> tuple[Mapping[str, Any], dict | None]:
         """The numbers of a long measurement and the committed record they were read
-        from, None where the parameter `studies` has them measured now.
-
-        Args:
-            name: of the figure that shows them.
-            made_for: settings that the committed record has to agree with.
-            dataset: of a study of one given set. Where the set is absent the record is
-                read; where the preset has none, laptop's.
-        """
-        where = {"studies": self.parameters["studies"], "settings": made_for}
-        if dataset is None:
-            return study(name, measure, preset=self.preset, **where)
-        own = (committed_folder(self.preset) / f"{name}.json").exists()
-        preset = self.preset if own else "laptop"
-        return study_of_set(dataset, name, measure, preset=preset, **where)
+        from, None where the parameter `studies` has them measured now; see
+        `committed.study`."""
+        where = {"studies": self.parameters["studies"], "preset": self.preset}
+        return study(name, measure, made_for=made_for, dataset=dataset, **where)
 
     def sheet(
         self, file: str, record: Mapping | None, make: Callable[[], bytes]
