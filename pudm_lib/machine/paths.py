@@ -14,6 +14,8 @@ so nothing in the book uses a path relative to the working directory.
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -58,10 +60,8 @@ def make_folder(path: Path) -> Path:
         OSError: names the folder and what moves it.
     """
     # Only writing tells: permissions, a full or a read-only disk.
-    handle, probe = _temporary_file(path, "probe")
-    os.close(handle)
-    os.unlink(probe)
-    return path
+    with _temporary_file(path, "probe"):
+        return path
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -71,41 +71,39 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         OSError: the folder cannot be made or written, or the disk is full; names it.
     """
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = _temporary_file(path.parent, path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    with _temporary_file(path.parent, path.name) as temporary:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes 0600; the umask is not asked twice
         os.replace(temporary, path)
+
+
+@contextmanager
+def _temporary_file(folder: Path, prefix: str) -> Iterator[str]:
+    """The path of an empty file in a folder that is made if need be; removed in the end
+    if it still has its name, which is unique: two writers of one path cannot mix."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=f"{prefix}.")
+        os.close(handle)
+        try:
+            yield name
+        finally:
+            Path(name).unlink(missing_ok=True)
     except OSError as error:
         raise OSError(
-            f"cannot write {path}: {error.strerror or error}. What was there before is "
-            "untouched; make room, or choose another folder by PUDM_RUNS or "
-            "PUDM_FIGURES, and the same command goes on"
+            f"cannot write in {folder}: {error.strerror or error}. What was there "
+            "before is untouched; make room or make it writable, or choose another "
+            "folder by PUDM_RUNS or PUDM_FIGURES, and the same command goes on"
         ) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Temporary files of writers that were killed; for who alone writes there."""
     for old in folder.glob("*.safetensors.*"):
         old.unlink()
-
-
-def _temporary_file(folder: Path, prefix: str) -> tuple[int, str]:
-    """An open file in a folder that is made if need be. Its name is unique, so two
-    writers of one path cannot mix."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return tempfile.mkstemp(dir=folder, prefix=f"{prefix}.")
-    except OSError as error:
-        raise OSError(
-            f"cannot write in {folder}: {error.strerror or error}. Choose another "
-            "folder by PUDM_RUNS or PUDM_FIGURES, or make this one writable"
-        ) from error
 
 
 # Some errors of libraries list every tensor of a model.
