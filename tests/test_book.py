@@ -164,7 +164,7 @@ def test_run(project, monkeypatch, capsys):
 
 def test_a_run_of_one_chapter_keeps_the_figures_of_others(two_chapters, monkeypatch):
     monkeypatch.setattr(
-        book, "_run_chapter", lambda c, *_: book.ChapterRun(c.name, 0.0)
+        book, "_run_chapter", lambda _, c, *__: book.ChapterRun(c.name, 0.0)
     )
     folder = two_chapters / "build" / "figures" / "laptop"
     for name in ("01_a", "02_a"):
@@ -182,7 +182,7 @@ def test_an_unwritable_build_folder_is_refused_at_once(two_chapters):
 def test_figures_are_published_only_if_every_chapter_passed(
     two_chapters, monkeypatch, capsys
 ):
-    def fails(chapter, *_):
+    def fails(_, chapter, *__):
         write_figure(paths.figures_root() / "laptop", "01_new", "laptop")
         error = "cell 2" if chapter.name == "02_second" and broken else ""
         return book.ChapterRun(chapter.name, 1.0, error)

@@ -101,7 +101,7 @@ def chapter(project):
 def test_publishing_measures_what_others_read(chapter, monkeypatch):
     given = {}
 
-    def run_chapter(chapter, parameters, *_):
+    def run_chapter(_, chapter, parameters):
         given.update(parameters)
         return book.ChapterRun(chapter.name, 0.0)
 

@@ -1,6 +1,5 @@
 """What data sets are found on this machine, and a look at the images of a split."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from pudm_lib.data.datasets import NAMES, open_dataset
 from pudm_lib.data.pixels import DataError
 from pudm_lib.data.splits import make_split
 from pudm_lib.experiments.settings import Experiment
-from pudm_lib.machine.paths import data_root, one_line, write_atomically
+from pudm_lib.machine.paths import data_root, make_folder, one_line
 
 
 def found_sets() -> Iterator[str]:
@@ -51,9 +50,8 @@ def show_split(chosen: Experiment, out: Path) -> str:
     for axis, (title, images), marked in zip(axes, sheets.items(), marks, strict=True):
         image_sheet(axis, images[:64], columns=8, marked=marked)
         axis.set_title(title)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120, bbox_inches="tight")
-    write_atomically(out, picture.getvalue())
+    make_folder(out.parent)
+    figure.savefig(out, format="png", dpi=120, bbox_inches="tight")
     return (
         f"{out}: {len(split.x_unlabeled):,} unlabeled images, "
         f"{split.sensitive_share:.1%} of them sensitive"

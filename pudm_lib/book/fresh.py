@@ -53,27 +53,23 @@ def figures_of(chapter: Chapter, folder: Path) -> dict[str, str]:
 
 def is_up_to_date(executed: Path, chapter: Chapter, parameters: Mapping) -> bool:
     """True if `executed` came from this chapter and all its figures lie untouched."""
-    try:
-        kept = json.loads(_record(executed).read_text())
-    except (OSError, json.JSONDecodeError):
-        return False
-    return executed.exists() and kept == _state(chapter, parameters)
+    note = _note(executed)
+    there = executed.exists() and note.exists()
+    return there and note.read_text() == _state(chapter, parameters)
 
 
 def keep(executed: Path, chapter: Chapter, parameters: Mapping) -> None:
     """Note that `executed` and the figures there are belong to this chapter."""
-    kept = json.dumps(_state(chapter, parameters), indent=1) + "\n"
-    paths.write_atomically(_record(executed), kept)
+    paths.write_atomically(_note(executed), _state(chapter, parameters))
 
 
-def _state(chapter: Chapter, parameters: Mapping) -> dict:
-    return {
-        "fingerprint": fingerprint(chapter, parameters),
-        "figures": figures_of(chapter, paths.figures_root() / parameters["preset"]),
-    }
+def _state(chapter: Chapter, parameters: Mapping) -> str:
+    figures = figures_of(chapter, paths.figures_root() / parameters["preset"])
+    made = {"fingerprint": fingerprint(chapter, parameters), "figures": figures}
+    return json.dumps(made, indent=1) + "\n"
 
 
-def _record(executed: Path) -> Path:
+def _note(executed: Path) -> Path:
     return executed.with_suffix(".made.json")
 
 

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from pudm_lib.book.chapters import notebooks_folder, read_chapter
 from pudm_lib.book.claims import as_lines, check, failed, predict
 from pudm_lib.book.committed import committed_folder, study
-from pudm_lib.book.style import use_book_style
+from pudm_lib.book.style import new_figure, use_book_style
 from pudm_lib.experiments.settings import check_preset
 from pudm_lib.machine.devices import environment
 from pudm_lib.machine.paths import figures_root, write_atomically
@@ -124,11 +124,9 @@ class Page:
             ValueError: no alternative text.
             OSError: the folder cannot be written.
         """
-        fig, axes = plt.subplots(
-            rows, columns, squeeze=False, FigureClass=PageFigure, **options
-        )
+        fig, axes = new_figure(rows, columns, FigureClass=PageFigure, **options)
         try:
-            yield fig, axes[0, 0] if axes.size == 1 else axes.ravel()
+            yield fig, axes[0] if axes.size == 1 else axes
             if not fig.words.strip():
                 raise ValueError(f"figure {name!r} needs an alternative text")
             picture = io.BytesIO()

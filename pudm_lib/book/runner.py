@@ -73,18 +73,16 @@ def run_book(
     if publish_after and any("studies" in c.parameters for c in chosen):
         # What others read from the curated figures is measured before it is published.
         settings = {"studies": "measured"} | settings
-    parameters = {c.name: settings_of(c, preset, settings) for c in chosen}
-    folder = paths.build_root() / "book"
-    made = paths.figures_root() / preset
+    folder, made = paths.build_root() / "book", paths.figures_root() / preset
+    # For each chapter the executed notebook, the source, the parameters.
+    jobs = [
+        (folder / f"{c.name}.ipynb", c, settings_of(c, preset, settings))
+        for c in chosen
+    ]
     for place in (folder, made):
         paths.make_folder(place)  # refused now rather than after the first hour
-    executed = {c.name: folder / f"{c.name}.ipynb" for c in chosen}
     numbers = [c.name[:2] for c in chosen]
-    to_run = {
-        c.name[:2]
-        for c in chosen
-        if again or not is_up_to_date(executed[c.name], c, parameters[c.name])
-    }
+    to_run = {job[1].name[:2] for job in jobs if again or not is_up_to_date(*job)}
     for old in made.glob("[0-9][0-9]_*.*"):
         # What is left from another run would be read as this one's.
         number = old.name[:2]
@@ -93,9 +91,9 @@ def run_book(
     given = " ".join(f"{name}={value!r}" for name, value in settings.items())
     print(f"preset {preset}, chapters {', '.join(numbers)}", given)
     runs = []
-    for c in chosen:
+    for job, c in zip(jobs, chosen, strict=True):
         if c.name[:2] in to_run:
-            runs.append(_run_chapter(c, parameters[c.name], executed[c.name]))
+            runs.append(_run_chapter(*job))
         else:
             print(f"{c.name:<{WIDTH}} up to date")
             runs.append(ChapterRun(c.name, 0.0))
@@ -127,17 +125,16 @@ class _ReportingEngine(NBClientEngine):
 papermill_engines.register("book", _ReportingEngine)
 
 
-def _run_chapter(chapter: Chapter, parameters: dict, executed: Path) -> ChapterRun:
+def _run_chapter(executed: Path, chapter: Chapter, parameters: dict) -> ChapterRun:
     cells = chapter.notebook.cells
     numbers = {cell.id: number for number, cell in enumerate(cells, start=1)}
-    line, latest, error = _Line(chapter.name, len(cells)), cells[0], ""
+    line, latest, error = _Line(chapter.name, len(cells)), 1, ""
 
     def on_cell(cell: NotebookNode) -> None:
         nonlocal latest
         # The cell that papermill injects is counted as the parameters cell before it.
-        if cell.id in numbers:
-            latest = cell
-            line.at(numbers[cell.id])
+        latest = numbers.get(cell.id, latest)
+        line.at(latest)
 
     start = time.perf_counter()
     try:
@@ -168,7 +165,7 @@ def _run_chapter(chapter: Chapter, parameters: dict, executed: Path) -> ChapterR
         what = f"{type(cause).__name__}: {cause}"
         if isinstance(cause, PapermillExecutionError):
             what = f"{cause.ename}: {cause.evalue}"
-        where = f"cell {numbers[latest.id]} `{_first_line(latest.source)}`"
+        where = f"cell {latest} `{_first_line(cells[latest - 1].source)}`"
         error = f"{where}: {paths.one_line(what)}"
     seconds = time.perf_counter() - start
     line.end(f"{'FAILED' if error else 'ok'}, {seconds:.0f} s")
