@@ -17,7 +17,6 @@ from accelerate.utils import patch_environment
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from papermill import execute_notebook
-from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from pudm_lib.book.chapters import (
@@ -107,30 +106,12 @@ def run_book(
     return passed
 
 
-class _ReportingEngine(NBClientEngine):
-    """papermill's own engine, telling which cell it begins."""
-
-    @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, *, on_cell, **options):
-        start = nb_man.cell_start
-
-        def cell_start(cell, *arguments, **keywords):
-            on_cell(cell)
-            return start(cell, *arguments, **keywords)
-
-        nb_man.cell_start = cell_start
-        return super().execute_managed_notebook(nb_man, kernel_name, **options)
-
-
-papermill_engines.register("book", _ReportingEngine)
-
-
 def _run_chapter(executed: Path, chapter: Chapter, parameters: dict) -> ChapterRun:
     cells = chapter.notebook.cells
     numbers = {cell.id: number for number, cell in enumerate(cells, start=1)}
     line, latest, error = _Line(chapter.name, len(cells)), 1, ""
 
-    def on_cell(cell: NotebookNode) -> None:
+    def on_cell(cell: NotebookNode, **_) -> None:
         nonlocal latest
         # The cell that papermill injects is counted as the parameters cell before it.
         latest = numbers.get(cell.id, latest)
@@ -153,10 +134,9 @@ def _run_chapter(executed: Path, chapter: Chapter, parameters: dict) -> ChapterR
                 chapter.notebook,
                 executed,
                 parameters,
-                engine_name="book",
                 progress_bar=False,
                 cwd=notebooks_folder(),
-                on_cell=on_cell,
+                on_cell_start=on_cell,
                 # A kernel warns on our stderr of sockets that only we can reach.
                 extra_arguments=["--log-level=ERROR"],
                 **KERNEL,
