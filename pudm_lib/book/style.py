@@ -75,18 +75,16 @@ def image_sheet(
         marked: (B,) or None.
     """
     pictures = to_display(images)
-    side = pictures.shape[1]
-    cell = side + 2
+    cell = pictures.shape[1] + 2  # a picture and its white edge
     rows = -(-len(pictures) // columns)
     canvas = np.full((rows * cell, columns * cell, *pictures.shape[3:]), 255, np.uint8)
     for i, picture in enumerate(pictures):
-        top, left = (i // columns) * cell + 1, (i % columns) * cell + 1
-        canvas[top : top + side, left : left + side] = picture
+        top, left = (i // columns) * cell, (i % columns) * cell
+        canvas[top + 1 : top + cell - 1, left + 1 : left + cell - 1] = picture
         if marked is not None and marked[i]:
             look = {"fill": False, "edgecolor": SENSITIVE, "linewidth": 1.8}
-            corner = (left - 1, top - 1)
-            axes.add_patch(plt.Rectangle(corner, side + 1, side + 1, **look))
-            axes.plot(left, top, marker="o", color=SENSITIVE, markersize=4)
+            axes.add_patch(plt.Rectangle((left, top), cell - 1, cell - 1, **look))
+            axes.plot(left + 1, top + 1, marker="o", color=SENSITIVE, markersize=4)
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_axis_off()
 
