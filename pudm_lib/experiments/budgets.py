@@ -93,11 +93,7 @@ def budget(experiment: Experiment) -> Budget:
     Raises:
         ValueError: resolution or channels left to the data set (0), which is not read.
     """
-    data, training, sampling = (
-        experiment.data,
-        experiment.training,
-        experiment.sampling,
-    )
+    data, training = experiment.data, experiment.training
     if not data.resolution or not data.channels:
         raise ValueError(
             f"resolution={data.resolution}, channels={data.channels}: a budget needs "
@@ -106,10 +102,10 @@ def budget(experiment: Experiment) -> Budget:
     cost = network_cost(
         experiment.network, resolution=data.resolution, channels=data.channels
     )
-    unused = IGNORES[training.method]
-    batch = training.batch_unlabeled
-    batch += training.batch_sensitive if "batch_sensitive" not in unused else 0
-    batch += training.batch_normal if "batch_normal" not in unused else 0
+    parts = {"batch_unlabeled", "batch_sensitive", "batch_normal"}
+    used = parts.difference(IGNORES[training.method])
+    batch = sum(getattr(training, name) for name in used)
+    sampling = experiment.sampling
     drawn = sampling.num_samples * sampling.num_inference_steps
     return Budget(
         cost=cost,

@@ -17,21 +17,18 @@ NOT_IN_KEY = ("accumulate", "checkpoint_every", "compile", "sampling_batch")
 
 def training_key(experiment: Experiment) -> str:
     """Names the trained weights: the same key, the same weights."""
-    settings = asdict(experiment.training)
-    conditional = experiment.data.condition != "none"
-    ignored = IGNORES[experiment.training.method]
-    for name in (*ignored, *NOT_IN_KEY, *([] if conditional else ["p_uncond"])):
-        settings.pop(name, None)
-    device = resolve_device(experiment.training.device)
-    settings["device"] = device
-    settings["precision"] = resolve_precision(experiment.training.precision, device)
-    network = experiment.network
-    if experiment.pretrained:
-        network = content_stamp(experiment.pretrained)
+    data, training = experiment.data, experiment.training
+    device = resolve_device(training.device)
+    precision = resolve_precision(training.precision, device)
+    ignored = {*IGNORES[training.method], *NOT_IN_KEY}
+    if data.condition == "none":
+        ignored.add("p_uncond")
+    settings = {k: v for k, v in asdict(training).items() if k not in ignored}
+    pretrained = experiment.pretrained
     parts = {
-        "data": asdict(experiment.data) | data_stamp(experiment.data.dataset),
-        "network": network,
-        "training": settings,
+        "data": asdict(data) | data_stamp(data.dataset),
+        "network": content_stamp(pretrained) if pretrained else experiment.network,
+        "training": settings | {"device": device, "precision": precision},
         "seed": experiment.seed,
         "versions": stages("data", "training") | versions(),
     }
@@ -41,10 +38,8 @@ def training_key(experiment: Experiment) -> str:
 def result_key(experiment: Experiment) -> str:
     """Names the samples and numbers of one way to sample from trained weights."""
     settings = asdict(experiment.sampling)
-    for name in NOT_IN_KEY:
-        settings.pop(name, None)
     parts = {
-        "sampling": settings,
+        "sampling": {k: v for k, v in settings.items() if k not in NOT_IN_KEY},
         "training": training_key(experiment),
         "versions": stages("sampling", "judge", "measures"),
     }

@@ -9,6 +9,7 @@ import os
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -51,18 +52,15 @@ def run_many(
         for e in missing:  # refuse bad data before any process starts
             make_split(e.data, e.seed)
         training = missing[0].training
+        device = resolve_device(training.device)
         total = sum(e.training.steps for e in missing)
         if workers is None:
-            on_gpu = resolve_device(training.device) == "cuda"
-            alone = on_gpu or total <= FEW_STEPS
+            alone = device == "cuda" or total <= FEW_STEPS
             workers = 1 if alone else max(1, available_cores() // training.threads)
         # The judge is shared: made here, before the processes would wait for it.
         for data in {e.data for e in missing}:
-            load_judge(data, device=resolve_device(training.device))
-        if min(workers, len(missing)) == 1:
-            for e in missing:
-                run(e)
-        else:
+            load_judge(data, device=device)
+        if min(workers, len(missing)) != 1:
             side_by_side(run, missing, workers=workers, total=total)
     return [run(e) for e in experiments]
 
@@ -75,8 +73,8 @@ def side_by_side(
     total: int,
     what: str = "models",
 ) -> None:
-    """function(item, report=...) for each item; report takes the
-    steps done so far and what the bar should say of them.
+    """function(item, report=...) for each item; report takes the steps done so far and
+    what the bar should say of them.
 
     Args:
         function: of a module's top level, so that a new process finds it.
@@ -91,21 +89,18 @@ def side_by_side(
     # Not fork: a copy of a process with torch's threads in it can hang.
     context = multiprocessing.get_context("spawn")
     steps = context.Queue()
-    bar = tqdm(total=total, desc=f"{len(items)} {what}", disable=headless())
     workers = min(workers, len(items))
     pool = ProcessPoolExecutor(workers, context, _start_worker, (steps,))
     done = [0] * len(items)
     futures = [pool.submit(_work, function, i, x) for i, x in enumerate(items)]
     try:
-        with bar:
+        with tqdm(total=total, desc=f"{len(items)} {what}", disable=headless()) as bar:
             while not all(future.done() for future in futures):
-                try:
+                with suppress(queue.Empty):
                     index, step, losses = steps.get(timeout=0.5)
                     bar.update(step - done[index])
                     bar.set_postfix_str(losses, refresh=False)
                     done[index] = step
-                except queue.Empty:
-                    pass
                 for future in futures:
                     if future.done():
                         future.result()  # raises what the process raised
@@ -143,10 +138,9 @@ def frame(results: Sequence[Result]):
     (method, beta, seed), then every number of `measures.measure`."""
     import pandas  # half a second, for those who look at tables
 
-    rows = [
-        {"method": e.training.method, "beta": e.training.beta, "seed": e.seed}
-        | result.numbers
-        for result in results
-        for e in (result.experiment,)
-    ]
+    rows = []
+    for result in results:
+        e = result.experiment
+        about = {"method": e.training.method, "beta": e.training.beta, "seed": e.seed}
+        rows.append(about | result.numbers)
     return pandas.DataFrame(rows)

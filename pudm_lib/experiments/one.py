@@ -7,7 +7,6 @@ train each model together, and the first of them does the rest. What an experime
 is kept under its key (`keys`), so a second call reads it.
 """
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,14 +41,12 @@ from pudm_lib.steering.guidance import Guided
 from pudm_lib.training.batches import TrainingImages
 from pudm_lib.training.loop import train
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Result:
     """What one experiment made.
 
-    numbers: by `metrics.measure`, and "train_seconds".
+    numbers: by `measures.measure`, and "train_seconds".
     samples: uint8 (num_samples, C, H, W).
     sensitive: (num_samples,) bool, by the judge.
     history: of training, name -> (steps,).
@@ -101,10 +98,11 @@ def run(experiment: Experiment, *, report=None) -> Result:
     if not agreed(path.exists(), device):
         # Everything that can be refused is refused before anything is written.
         split = make_split(experiment.data, experiment.seed)
-        make_network(experiment, split)
+        model = make_network(experiment, split)
         with _locked(folder(experiment)):
             missing = not agreed(path.exists(), device)
-            model = _trained(experiment, split, report) if missing else None
+            if missing:
+                _train_or_load(model, experiment, split, report)
             if missing and is_main():
                 images = draw(experiment, _guided(experiment, model), split)
                 judge = load_judge(experiment.data, device=device)
@@ -133,30 +131,23 @@ def make_network(experiment: Experiment, split: PUSplit) -> nn.Module:
     """The untrained network, whose first weights depend on the seed alone; or the
     pretrained one."""
     _, channels, resolution, _ = split.x_unlabeled.shape
+    size = {"resolution": resolution, "channels": channels}
     if experiment.pretrained:
-        return load_pretrained(
-            experiment.pretrained,
-            resolution=resolution,
-            channels=channels,
-            num_train_timesteps=experiment.training.num_train_timesteps,
-        )
+        steps = experiment.training.num_train_timesteps
+        return load_pretrained(experiment.pretrained, **size, num_train_timesteps=steps)
+    conditions = len(condition_groups(experiment.data.condition))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.seed)
-        return make_unet(
-            experiment.network,
-            resolution=resolution,
-            channels=channels,
-            num_conditions=len(condition_groups(experiment.data.condition)),
-        )
+        return make_unet(experiment.network, **size, num_conditions=conditions)
 
 
-def load_model(experiment: Experiment, *, report=None) -> nn.Module:
+def load_model(experiment: Experiment) -> nn.Module:
     """The trained network of an experiment, on its device, in eval mode; trained first
     where it is not there."""
     split = make_split(experiment.data, experiment.seed)
-    make_network(experiment, split)
+    model = make_network(experiment, split)
     with _locked(folder(experiment)):
-        return _trained(experiment, split, report)
+        return _train_or_load(model, experiment, split)
 
 
 def draw(experiment: Experiment, model: nn.Module, split: PUSplit, **hooks) -> Tensor:
@@ -185,11 +176,9 @@ def asked_conditions(experiment: Experiment) -> Tensor | None:
 def _guided(experiment: Experiment, model: nn.Module) -> nn.Module:
     if experiment.data.condition == "none":
         return model
-    alphas_cumprod = alphas_cumprod_of(
-        linear_betas(experiment.training.num_train_timesteps)
-    )
-    network = _compiled(experiment, model)
-    return Guided(network, experiment.sampling.guidance_scale, alphas_cumprod)
+    betas = linear_betas(experiment.training.num_train_timesteps)
+    scale, network = experiment.sampling.guidance_scale, _compiled(experiment, model)
+    return Guided(network, scale, alphas_cumprod_of(betas))
 
 
 def _compiled(experiment: Experiment, model: nn.Module) -> nn.Module:
@@ -197,10 +186,11 @@ def _compiled(experiment: Experiment, model: nn.Module) -> nn.Module:
     return compiled(model, experiment.training.compile, device)
 
 
-def _trained(experiment: Experiment, split: PUSplit, report) -> nn.Module:
-    model = make_network(experiment, split)
+def _train_or_load(
+    model: nn.Module, experiment: Experiment, split: PUSplit, report=None
+) -> nn.Module:
     path = _weights_path(experiment)
-    checkpoint = folder(experiment) / "checkpoint.safetensors"
+    checkpoint = path.with_name("checkpoint.safetensors")
     device = resolve_device(experiment.training.device)
     if not agreed(path.exists(), device):
         images = TrainingImages(

@@ -14,6 +14,12 @@ from pudm_lib.training.settings import TrainingSettings
 # 102 of the digits; chapter 06 shows what it gives on others.
 BETA_MULTIPLE = 1.25
 
+STAGES = {
+    "data": DataSettings,
+    "training": TrainingSettings,
+    "sampling": SamplingSettings,
+}
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -60,8 +66,7 @@ class Experiment:
 def setting_fields() -> dict[str, Any]:
     """Every setting's dataclass field by name: the command line and `experiment` are
     made from it."""
-    parts = (DataSettings, TrainingSettings, SamplingSettings)
-    named = {f.name: f for part in parts for f in fields(part)}
+    named = {f.name: f for stage in STAGES.values() for f in fields(stage)}
     return named | {f.name: f for f in fields(Experiment) if f.type in (str, int)}
 
 
@@ -70,9 +75,9 @@ def experiment(preset: str = "laptop", **settings) -> Experiment:
 
     Args:
         preset: ci, laptop, gpu or paper.
-        settings: by name, see `setting_fields`; dataset and normal also choose the
-            preset's sizes and budget for them. beta="auto" estimates the share from
-            this experiment's U and S, now, and takes `BETA_MULTIPLE` times that.
+        settings: by name, see `setting_fields`; dataset also chooses the preset's sizes
+            and budget for it. beta="auto" estimates the share from this experiment's U
+            and S, now, and takes `BETA_MULTIPLE` times that.
 
     Raises:
         ValueError: unknown preset, name, or a value out of its range or of the wrong
@@ -91,20 +96,14 @@ def experiment(preset: str = "laptop", **settings) -> Experiment:
         if not right or isinstance(value, bool):
             raise ValueError(f"{name}={value!r}, must be of type {wanted.__name__}")
     dataset = settings.get("dataset", DataSettings.dataset)
-    normal = settings.get("normal", DataSettings.normal)
-    values = preset_fields(preset, dataset, normal) | settings
-    parts = {
-        name: cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
-        for name, cls in (
-            ("data", DataSettings),
-            ("training", TrainingSettings),
-            ("sampling", SamplingSettings),
-        )
-    }
-    own = ("network", "pretrained", "seed")
-    rest = {name: values[name] for name in own if name in values}
-    chosen = Experiment(**parts, **rest)
+    values = _preset_fields(preset, dataset) | settings
+    stages = {name: _record(cls, values) for name, cls in STAGES.items()}
+    chosen = _record(Experiment, values | stages)
     return _with_estimated_beta(chosen) if automatic else chosen
+
+
+def _record(cls: type, values: dict[str, Any]) -> Any:
+    return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
 
 
 def _with_estimated_beta(chosen: Experiment) -> Experiment:
@@ -121,61 +120,8 @@ def _with_estimated_beta(chosen: Experiment) -> Experiment:
     return replace(chosen, training=training, beta_estimate=estimate)
 
 
-PRESETS = ("ci", "laptop", "gpu", "paper")
-
-# PUDM Table 1: unlabeled normal, unlabeled sensitive, labelled sensitive.
-PAPER_SIZES = {
-    "mnist": (25_000, 2_500, 2_500),
-    "cifar10": (20_000, 2_000, 2_000),
-    "stl10": (2_000, 200, 200),
-    "celeba": (2_000, 200, 200),
-}
-
-# Side of the images; expected images of S in a random batch of U and S; steps of all
-# epochs (section 5.3).
-PAPER_IMAGES = {"mnist": 32, "cifar10": 32, "stl10": 96, "celeba": 256}
-
-PAPER_BATCHES = {
-    "mnist": (117, 11),
-    "cifar10": (117, 11),
-    "stl10": (29, 3),
-    "celeba": (15, 1),
-}
-
-PAPER_STEPS = {"mnist": 23_500, "cifar10": 18_800, "stl10": 7_500, "celeba": 3_000}
-
-# As many as the 1,797 digits allow; the paper's share of hidden sensitive images.
-DIGITS_SIZES = (600, 60, 150)
-
-SIZE_NAMES = ("num_unlabeled_normal", "num_unlabeled_sensitive", "num_sensitive")
-
-
-def check_preset(preset: str) -> None:
-    """Raise ValueError, naming those there are, for a preset that is not one."""
-    if preset not in PRESETS:
-        raise ValueError(f"preset={preset!r}, must be one of {', '.join(PRESETS)}")
-
-
-def preset_fields(preset: str, dataset: str, normal: str) -> dict[str, Any]:
-    """The settings of a preset, flat, by name.
-
-    Raises:
-        ValueError: unknown preset.
-    """
-    check_preset(preset)
-    sizes = PAPER_SIZES.get(dataset, DIGITS_SIZES)
-    common = {
-        "dataset": dataset,
-        "normal": normal,
-        **dict(zip(SIZE_NAMES, sizes, strict=True)),
-    }
-    return common | {"ci": _ci, "laptop": _laptop, "gpu": _gpu, "paper": _paper}[
-        preset
-    ](dataset)
-
-
-def _ci(dataset: str) -> dict[str, Any]:
-    return {
+PRESETS = {
+    "ci": {
         "resolution": 8,
         "network": "tiny",
         "steps": 20,
@@ -185,42 +131,26 @@ def _ci(dataset: str) -> dict[str, Any]:
         "num_samples": 64,
         "num_inference_steps": 5,
         "compile": "off",  # takes longer than the few steps
-    }
-
-
-def _laptop(dataset: str) -> dict[str, Any]:
-    if dataset == "digits":
-        return {}
-    return {
+    },
+    "laptop": {
         "resolution": 16,
         "network": "small",
         "steps": 4000,
         "batch_unlabeled": 64,
         "batch_sensitive": 6,
         "num_samples": 1000,
-    }
-
-
-def _gpu(dataset: str) -> dict[str, Any]:
-    return {
-        "resolution": 8 if dataset == "digits" else 32,
+    },
+    "gpu": {
+        "resolution": 32,
         "network": "medium",
         "steps": 3000,
         "batch_unlabeled": 236,
         "batch_sensitive": 20,
         "num_samples": 5000,
-    }
-
-
-def _paper(dataset: str) -> dict[str, Any]:
-    unlabeled, sensitive = PAPER_BATCHES.get(dataset, (117, 11))
-    return {
-        "resolution": PAPER_IMAGES.get(dataset, 0),
+    },
+    "paper": {
         "channels": 3,
         "network": "paper",
-        "steps": PAPER_STEPS.get(dataset, 18_800),
-        "batch_unlabeled": unlabeled,
-        "batch_sensitive": sensitive,
         "batching": "random",
         "learning_rate": 1e-4,
         "warmup_steps": 500,
@@ -229,6 +159,41 @@ def _paper(dataset: str) -> dict[str, Any]:
         "num_inference_steps": 1000,
         "num_samples": 5000,
         "checkpoint_every": 1000,
-        # Images of 256 x 256 need 64 times the memory of 32 x 32.
-        "sampling_batch": 16 if dataset == "celeba" else 256,
-    }
+    },
+}
+
+EXCEPTIONS = {
+    ("gpu", "digits"): {"resolution": 8},
+    # Images of 256 x 256 need 64 times the memory of 32 x 32.
+    ("paper", "celeba"): {"sampling_batch": 16},
+}
+
+# PUDM Table 1: how many images are in U and S. Section 5.3: their side; expected images
+# of U and of S in a random batch; steps of all epochs.
+COLUMNS = """
+    num_unlabeled_normal num_unlabeled_sensitive num_sensitive
+    resolution batch_unlabeled batch_sensitive steps
+""".split()
+PAPER_SETS = {
+    "mnist": (25_000, 2_500, 2_500, 32, 117, 11, 23_500),
+    "cifar10": (20_000, 2_000, 2_000, 32, 117, 11, 18_800),
+    "stl10": (2_000, 200, 200, 96, 29, 3, 7_500),
+    "celeba": (2_000, 200, 200, 256, 15, 1, 3_000),
+}
+# As many as the 1,797 digits allow; the paper's share of hidden sensitive images.
+OTHER_SETS = (600, 60, 150, 0, 117, 11, 18_800)
+
+
+def check_preset(preset: str) -> None:
+    """Raise ValueError, naming those there are, for a preset that is not one."""
+    if preset not in PRESETS:
+        raise ValueError(f"preset={preset!r}, must be one of {', '.join(PRESETS)}")
+
+
+def _preset_fields(preset: str, dataset: str) -> dict[str, Any]:
+    """What a preset sets, by name: the set's sizes, and what it says itself."""
+    check_preset(preset)
+    if (preset, dataset) == ("laptop", "digits"):
+        return {}  # the defaults of the records
+    of_set = dict(zip(COLUMNS, PAPER_SETS.get(dataset, OTHER_SETS), strict=True))
+    return of_set | PRESETS[preset] | EXCEPTIONS.get((preset, dataset), {})
