@@ -29,12 +29,12 @@ def wait_until(condition) -> None:
         time.sleep(0.005)
 
 
-def endless(beta, *, report, on_model):
+def endless(beta, *, report):
     """As train_toy, but ends by being cancelled only."""
-    on_model(torch.nn.Linear(1, 1))
+    model = torch.nn.Linear(1, 1)
     for step in range(25, 10**9, 25):
         time.sleep(0.05)
-        report(min(step, 50), "")
+        report(model, min(step, 50), "")
 
 
 def usable(training: live.LiveTraining) -> bool:
@@ -108,14 +108,14 @@ def test_the_same_beta_gives_the_same_picture_and_another_does_not():
 def test_cancel_acts_at_the_next_look_and_a_second_run_works():
     looks_after = []
 
-    def slow(beta, *, report, on_model):
-        def counted(step, losses):
+    def slow(beta, *, report):
+        def counted(model, step, losses):
             if training.cancelled.is_set():
                 looks_after.append(step)
-            report(step, losses)
+            report(model, step, losses)
 
         options = {"method": "pu_non_negative", "steps": 100_000, "seed": 100}
-        return live.train_toy(beta, report=counted, on_model=on_model, **options)
+        return live.train_toy(beta, report=counted, **options)
 
     training = make(slow, 100_000)
     training.train.click()
@@ -161,7 +161,7 @@ def test_the_last_picture_stays_when_cancelled():
 
 
 def test_an_error_is_one_line_and_the_state_stays_usable():
-    def broken(beta, *, report, on_model):
+    def broken(beta, *, report):
         raise ValueError("loss is not finite\nat step 3")
 
     training = make(broken)

@@ -17,7 +17,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         """.split(),
         "toy_training": """
             LEVELS TRUE_BETA describe draw_points draw_toy leaked train_toy
-            training_settings
         """.split(),
     },
 )

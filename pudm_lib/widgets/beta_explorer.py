@@ -6,6 +6,7 @@ training. Its margins are given, as in `pudm_lib.widgets.noise_and_loss`.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -39,48 +40,44 @@ def explore_beta(
     """
     points = index_grid(grid, samples)
     betas = sorted({b for _, b in points})
-    names = {m: plotting.METHOD_LABELS[m] for m in dict.fromkeys(m for m, _ in points)}
     if beta is None:
         beta = min((b for b in betas if b >= grid["true_beta"]), default=betas[-1])
     explore(
         partial(draw_beta, grid["true_beta"], points),
         alt=partial(describe_beta, grid, points),
         beta=Control("assumed β", betas, beta),
-        method=Control("risk", {name: method for method, name in names.items()}),
+        method=Control("risk", {plotting.METHOD_LABELS[m]: m for m, _ in points}),
     )
 
 
 def index_grid(grid: Mapping[str, Any], samples) -> dict[tuple[str, float], dict]:
     """(method, beta) -> its point, with its samples under "samples". Checks all."""
-    points = {}
     if len(samples) != len(grid["points"]):
         raise ValueError(
             f"{len(samples)} sheets of samples for {len(grid['points'])} points, must "
             "be one for each"
         )
-    for name, b in [("true_beta", grid["true_beta"])] + [
-        ("beta", point["beta"]) for point in grid["points"]
-    ]:
+    shares = [("beta", point["beta"]) for point in grid["points"]]
+    for name, b in [("true_beta", grid["true_beta"]), *shares]:
         if not 0 <= b < 1:
             raise ValueError(f"{name}={b} in the grid, must be in [0, 1)")
+    points = {}
     for point, sheet in zip(grid["points"], samples, strict=True):
-        key = (point["method"], point["beta"])
-        if point["method"] not in plotting.METHOD_LABELS:
+        method, b, judged = point["method"], point["beta"], len(point["sensitive"])
+        if method not in plotting.METHOD_LABELS:
+            known = ", ".join(plotting.METHOD_LABELS)
+            raise ValueError(f"method={method!r} in the grid, must be one of {known}")
+        if (method, b) in points:
+            raise ValueError(f"{method} at beta={b} is in the grid twice")
+        if judged != len(sheet):
             raise ValueError(
-                f"method={point['method']!r} in the grid, must be one of "
-                + ", ".join(plotting.METHOD_LABELS)
+                f"{method} at beta={b}: {len(sheet)} samples but {judged} judgements, "
+                "must be one for each"
             )
-        if key in points:
-            raise ValueError(f"{key[0]} at beta={key[1]} is in the grid twice")
-        if len(point["sensitive"]) != len(sheet):
-            raise ValueError(
-                f"{key[0]} at beta={key[1]}: {len(sheet)} samples but "
-                f"{len(point['sensitive'])} judgements, must be one for each"
-            )
-        points[key] = {**point, "samples": sheet}
-    methods, betas = {m for m, _ in points}, {b for _, b in points}
-    for missing in sorted({(m, b) for m in methods for b in betas} - set(points)):
-        raise ValueError(f"{missing[0]} at beta={missing[1]} is missing from the grid")
+        points[method, b] = {**point, "samples": sheet}
+    methods, betas = ({key[i] for key in points} for i in (0, 1))
+    for method, b in sorted(set(product(methods, betas)) - set(points)):
+        raise ValueError(f"{method} at beta={b} is missing from the grid")
     return points
 
 
@@ -106,13 +103,11 @@ def draw_beta(true_beta: float, points: Mapping, beta: float, method: str) -> Fi
     places = {"left": 0.01, "right": 0.985, "bottom": 0.1, "top": 0.935}
     places |= {"wspace": 0.18, "hspace": 0.5, "width_ratios": (1, 1.1)}
     axes = figure.subplot_mosaic(layout, gridspec_kw=places)
-    point = points[method, beta]
+    point, sheet = points[method, beta], axes["sheet"]
     marked = point["sensitive"]
-    plotting.image_sheet(
-        axes["sheet"], point["samples"], columns=SHEET_COLUMNS, marked=marked
-    )
-    axes["sheet"].set_anchor("N")
-    axes["sheet"].set_title(
+    plotting.image_sheet(sheet, point["samples"], columns=SHEET_COLUMNS, marked=marked)
+    sheet.set_anchor("N")
+    sheet.set_title(
         f"β = {beta:.3g}: {sum(marked)} of {len(marked)} sensitive (framed)"
     )
     row = [points[method, b] for b in sorted({b for _, b in points})]
@@ -129,15 +124,10 @@ def draw_beta(true_beta: float, points: Mapping, beta: float, method: str) -> Fi
 
 def _draw_rates(axis: Axes, row: Sequence[Mapping], method: str) -> None:
     rates = [np.mean(p["rates"]) for p in row]
-    axis.errorbar(
-        [p["beta"] for p in row],
-        rates,
-        yerr=plotting.error_bars(rates, [p["interval"] for p in row]),
-        fmt="o-",
-        markersize=5,
-        capsize=3,
-        color=plotting.METHOD_COLOURS[method],
-    )
+    bars = plotting.error_bars(rates, [p["interval"] for p in row])
+    look = {"fmt": "o-", "markersize": 5, "capsize": 3}
+    look |= {"color": plotting.METHOD_COLOURS[method]}
+    axis.errorbar([p["beta"] for p in row], rates, yerr=bars, **look)
     axis.set(ylabel="normal", ymargin=0.15)
     axis.tick_params(labelbottom=False)
 

@@ -46,9 +46,10 @@ class Control(NamedTuple):
         values = self.values()
         if not values:
             raise ValueError(f"control {self.label!r} has no options")
-        if self.first is not None and self.first not in values:
-            raise ValueError(f"{self.label}={self.first!r}, must be one of {values}")
-        return values[0] if self.first is None else self.first
+        first = values[0] if self.first is None else self.first
+        if first not in values:
+            raise ValueError(f"{self.label}={first!r}, must be one of {values}")
+        return first
 
     def values(self) -> list:
         named = isinstance(self.options, Mapping)
@@ -119,21 +120,19 @@ def panel(
 
 def make_control(control: Control) -> ipywidgets.Widget:
     """A slider or a row of buttons with a description, moved by mouse or keyboard."""
-    start, values = control.start(), control.values()
+    shared = {"description": control.label, "value": control.start()}
     if isinstance(control.options, Mapping):
         return ipywidgets.ToggleButtons(
-            description=control.label,
+            **shared,
             tooltip=control.label,
             options=list(control.options.items()),
-            value=start,
             style=DESCRIPTION | {"button_width": "initial"},
             layout={"display": "flex", "width": "max-content"},  # beside its label
         )
     return ipywidgets.SelectionSlider(
-        description=control.label,
+        **shared,
         tooltip=f"{control.label}: arrow keys move it",
-        options=[(f"{value:.3g}", value) for value in values],
-        value=start,
+        options=[(f"{value:.3g}", value) for value in control.options],
         continuous_update=False,
         style=DESCRIPTION,
         layout={"width": "360px"},

@@ -12,6 +12,7 @@ from IPython.display import display
 from torch import nn
 
 from pudm_lib.machine.paths import one_line
+from pudm_lib.training.settings import TrainingSettings
 from pudm_lib.widgets.controls import (
     DESCRIPTION,
     Control,
@@ -27,7 +28,6 @@ from pudm_lib.widgets.toy_training import (
     draw_points,
     draw_toy,
     train_toy,
-    training_settings,
 )
 
 BETAS = (0.0, 0.05, TRUE_BETA, 0.15, 0.2, 0.3, 0.5)
@@ -65,11 +65,11 @@ def train_live(
     slider = Control("assumed β", sorted({*betas}), beta)
     slider.start()
     for value in betas:
-        training_settings(method, value, steps)  # refuses what is no share
+        TrainingSettings(method=method, beta=value, steps=steps)  # refuses no share
     if _current is not None:
         _current.stop()
     toy = partial(train_toy, method=method, steps=steps, seed=seed)
-    model, _ = toy(beta, report=lambda step, losses: None)
+    model, _ = toy(beta, report=lambda *_: None)
     points = draw_points(model, seed)
     show_static(draw_toy(model, points, beta, seed), describe(points, beta))
     if interactive():
@@ -94,7 +94,7 @@ class LiveTraining:
         self.line, self.place = ipywidgets.HTML(), ipywidgets.HTML()
         show_words(self.line, "Choose β and press Train: watch the points wander.")
         self.train.on_click(lambda button: self.start())
-        self.cancel.on_click(lambda button: self.ask_to_stop())
+        self.cancel.on_click(lambda button: self.cancelled.set())
         row = ipywidgets.HBox(
             [self.slider, self.train, self.cancel], layout={"flex_flow": "row wrap"}
         )
@@ -118,55 +118,43 @@ class LiveTraining:
         self.thread = threading.Thread(target=self._work, args=(beta,), daemon=True)
         self.thread.start()
 
-    def ask_to_stop(self) -> None:
-        self.cancelled.set()
-
     def stop(self) -> None:
         """Cancel what is running, if anything is, and wait until it has ended."""
-        self.ask_to_stop()
+        self.cancelled.set()
         if self.thread is not None:
             self.thread.join()
 
     def _work(self, beta: float) -> None:
-        words, bad = "", False
         try:
-            model, _ = self.toy(
-                beta, report=partial(self._report, beta), on_model=self._begin
-            )
+            model, _ = self.toy(beta, report=partial(self._report, beta))
             # The last look was at the weights; this one is at their average.
-            words = self._show(model, beta, "")
+            self._show(model, beta, "")
         except Cancelled:
-            words = (
-                f"Cancelled after {self.bar.value} of {self.steps} steps with "
-                f"β = {beta:.3g}. Train starts again."
-            )
+            done = f"{self.bar.value} of {self.steps} steps with β = {beta:.3g}"
+            show_words(self.line, f"Cancelled after {done}. Train starts again.")
         except Exception as error:  # or it would end in the server's log
-            words, bad = f"{type(error).__name__}: {one_line(error)}", True
+            words = f"{type(error).__name__}: {one_line(error)}"
+            show_words(self.line, words, bad=True)
         finally:
-            show_words(self.line, words, bad=bad)
             _ONE_TRAINING.release()
             self.train.disabled, self.cancel.disabled = False, True
 
-    def _begin(self, model: nn.Module) -> None:
-        self.model = model
-
-    def _report(self, beta: float, step: int, losses: str) -> None:
+    def _report(self, beta: float, model: nn.Module, step: int, losses: str) -> None:
         self._check()
         self.bar.value = step
         every = max(1, self.steps // PICTURES)
         before = max(0, step - 25)
         if step // every > before // every and step < self.steps:
-            words = self._show(self.model, beta, f" for {step} steps")
-            show_words(self.line, words)
+            self._show(model, beta, f" for {step} steps")
 
-    def _show(self, model: nn.Module, beta: float, done: str) -> str:
+    def _show(self, model: nn.Module, beta: float, done: str) -> None:
         points = draw_points(model, self.seed)
         self._check()
         figure = draw_toy(model, points, beta, self.seed)
         self._check()
         words = describe(points, beta, done)
         self.place.value = picture(figure, words)
-        return words
+        show_words(self.line, words)
 
     def _check(self) -> None:
         if self.cancelled.is_set():

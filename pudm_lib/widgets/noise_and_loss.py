@@ -30,13 +30,13 @@ def explore_noise(
         belief: what the guess knows of pictures.
         num_train_timesteps: T of both schedules.
     """
-    last = num_train_timesteps - 1
+    last, curves = num_train_timesteps - 1, schedules(num_train_timesteps)
     levels = sorted({int(share * last / 40) for share in range(41)})
     explore(
-        partial(draw_noise, x0, eps, belief, schedules(num_train_timesteps)),
-        alt=partial(describe_noise, schedules(num_train_timesteps)),
+        partial(draw_noise, x0, eps, belief, curves),
+        alt=partial(describe_noise, curves),
         t=Control("index t", levels, int(0.25 * last)),
-        schedule=Control("schedule", {"linear": "linear", "cosine": "cosine"}),
+        schedule=Control("schedule", {name: name for name in curves}),
     )
 
 
@@ -72,9 +72,9 @@ def draw_noise(
     guess = belief.posterior_mean(x_t, alpha_bar[t])
     side = round(x0.shape[1] ** 0.5)
     figure = Figure(figsize=(8.4, 2.9), layout="none")
-    places = {"left": 0.01, "right": 0.99, "bottom": 0.17, "top": 0.89, "wspace": 0.22}
-    ratios = {"width_ratios": (1, 1, 1.5)}
-    *pictures, curve = figure.subplots(1, 3, gridspec_kw=places | ratios)
+    places = {"left": 0.01, "right": 0.99, "bottom": 0.17, "top": 0.89}
+    places |= {"wspace": 0.22, "width_ratios": (1, 1, 1.5)}
+    *pictures, curve = figure.subplots(1, 3, gridspec_kw=places)
     shown = ((x_t, f"$x_t$ at index {t}"), (guess, r"best guess $\mathbb{E}[x_0|x_t]$"))
     for ax, (points, title) in zip(pictures, shown, strict=True):
         ax.imshow(points.reshape(side, side), cmap="gray", vmin=-1.3, vmax=1.3)
@@ -135,12 +135,12 @@ def draw_loss(pushes: Pushes, alive_slope: float, ell: float, tau: float) -> Fig
     left, right = figure.subplots(1, 2, gridspec_kw=places)
     line = torch.logspace(-1.3, 2, 200, dtype=torch.float64)
     place = torch.tensor(ell, dtype=torch.float64)
+    normal = np.exp(-ell / tau)
     left.semilogx(line, torch.exp(-line / tau), color=plotting.NORMAL)
-    left.plot(ell, np.exp(-ell / tau), "o", ms=9, color=plotting.NORMAL, mec="black")
-    left.set(
-        xlabel="$\\ell$", ylabel="$p(y=0|x) = e^{-\\ell/\\tau}$", ylim=(-0.04, 1.04)
-    )
-    left.set_title(f"ℓ = {ell:.3g}, τ = {tau:.3g}: normal at {np.exp(-ell / tau):.2g}")
+    left.plot(ell, normal, "o", ms=9, color=plotting.NORMAL, mec="black")
+    left.set(xlabel="$\\ell$", ylim=(-0.04, 1.04))
+    left.set_ylabel("$p(y=0|x) = e^{-\\ell/\\tau}$")
+    left.set_title(f"ℓ = {ell:.3g}, τ = {tau:.3g}: normal at {normal:.2g}")
     right.axhspan(1e-6, alive_slope, color="0.92")
     right.text(0.06, alive_slope / 5, "asleep", color="0.35")
     curves, points = (pushes(x, tau) for x in (line, place))

@@ -5,6 +5,7 @@ trained in seconds at any beta.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from matplotlib.figure import Figure
@@ -24,27 +25,18 @@ NUM_POINTS = 600  # drawn from the model for a picture
 # Noise levels of the map of ell: about as wide as a blob, so that places tell apart.
 LEVELS = range(50, 150)
 EDGE = 2.4
-
-
-def training_settings(
-    method: str, beta: float, steps: int, **changed
-) -> TrainingSettings:
-    """Chapter 04's; tau gives ell of 2 numbers the scale of a 64-pixel image."""
-    usual = {"tau": 2 / 64, "learning_rate": 0.01, "device": "cpu"}
-    usual |= {"batch_unlabeled": 128, "batch_sensitive": 32, "batch_normal": 32}
-    usual |= {"steps": steps, "warmup_steps": min(100, steps // 4)}
-    return TrainingSettings(method=method, beta=beta, **usual | changed)
+# Chapter 04's training; tau gives ell of 2 numbers the scale of a 64-pixel image.
+USUAL = {"tau": 2 / 64, "learning_rate": 0.01, "device": "cpu"}
+USUAL |= {"batch_unlabeled": 128, "batch_sensitive": 32, "batch_normal": 32}
 
 
 def toy_images(seed: int) -> TrainingImages:
     """2,000 unlabeled points, 1/11 of them sensitive, and 20 labelled ones."""
     p_normal, p_sensitive = toys.pu_toy()
     p_unlabeled = toys.pu_mixture(p_normal, p_sensitive, TRUE_BETA)
-    drawn = [
-        mixture.sample(n, diffusion.random_generator(seed, stream)).float()
-        for stream, (mixture, n) in enumerate([(p_unlabeled, 2000), (p_sensitive, 20)])
-    ]
-    return TrainingImages(*drawn)
+    x_unlabeled = p_unlabeled.sample(2000, diffusion.random_generator(seed, 0))
+    x_sensitive = p_sensitive.sample(20, diffusion.random_generator(seed, 1))
+    return TrainingImages(x_unlabeled.float(), x_sensitive.float())
 
 
 def train_toy(
@@ -54,24 +46,23 @@ def train_toy(
     steps: int,
     seed: int,
     images: TrainingImages | None = None,
-    report: Callable[..., None] | None = None,
-    on_model: Callable[[nn.Module], None] = lambda model: None,
+    report: Callable[[nn.Module, int, str], None] | None = None,
     **changed,
 ) -> tuple[nn.Module, dict[str, Tensor]]:
     """A trained MLPDenoiser and its history; the same first weights each time.
 
     Args:
         images: in place of `toy_images`.
-        report: see `train`.
-        on_model: gets the model before it is trained, for `report` to look at.
+        report: see `train`; gets the model under way as well, to look at.
         changed: fields of TrainingSettings.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MLPDenoiser(2, width=64)
-    on_model(model)
-    settings = training_settings(method, beta, steps, **changed)
+    usual = USUAL | {"steps": steps, "warmup_steps": min(100, steps // 4)}
+    settings = TrainingSettings(method=method, beta=beta, **usual | changed)
     images = images or toy_images(seed)
+    report = report and partial(report, model)
     history = train(model, images, settings, seed=seed, report=report)
     return model.eval(), history
 
@@ -125,15 +116,9 @@ def draw_toy(model: nn.Module, points: Tensor, beta: float, seed: int) -> Figure
     left.plot(*points[out].T, "x", ms=5, color=plotting.SENSITIVE, label="leaked")
     left.set_title(f"β = {beta:.3g}: {out.double().mean():.1%} leaked")
     axis, ell = error_map(model, seed)
-    image = right.imshow(
-        ell.T,
-        origin="lower",
-        extent=(-EDGE, EDGE, -EDGE, EDGE),
-        cmap="Greys",
-        vmin=0,
-        vmax=4,
-        interpolation="bilinear",
-    )
+    look = {"cmap": "Greys", "vmin": 0, "vmax": 4, "interpolation": "bilinear"}
+    plane = {"origin": "lower", "extent": (-EDGE, EDGE, -EDGE, EDGE)}
+    image = right.imshow(ell.T, **look, **plane)
     if ell.min() < 2 < ell.max():
         right.contour(axis, axis, ell.T, [2.0], colors=plotting.GREEN, linewidths=2)
     labels = toy_images(seed).sensitive

@@ -65,11 +65,11 @@ from pudm_lib.widgets import live_toy as live
 report, held = live.LiveTraining._report, []
 
 
-def hold(self, *args):
-    report(self, *args)
+def hold(self, beta, model, *args):
+    report(self, beta, model, *args)
     if self.place.value and not held:
         while not self.cancelled.is_set():
-            live.draw_points(self.model, self.seed)
+            live.draw_points(model, self.seed)
         held.append(True)
 
 
