@@ -43,17 +43,14 @@ class Control(NamedTuple):
         Raises:
             ValueError: `first` is none of the options, or there is no option.
         """
-        values = self.values()
+        named = isinstance(self.options, Mapping)
+        values = list(self.options.values() if named else self.options)
         if not values:
             raise ValueError(f"control {self.label!r} has no options")
         first = values[0] if self.first is None else self.first
         if first not in values:
             raise ValueError(f"{self.label}={first!r}, must be one of {values}")
         return first
-
-    def values(self) -> list:
-        named = isinstance(self.options, Mapping)
-        return list(self.options.values() if named else self.options)
 
 
 def explore(

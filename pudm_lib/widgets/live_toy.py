@@ -12,16 +12,10 @@ from IPython.display import display
 from torch import nn
 
 from pudm_lib.machine.paths import one_line
+from pudm_lib.training.loop import LOOK_EVERY
 from pudm_lib.training.settings import TrainingSettings
-from pudm_lib.widgets.controls import (
-    DESCRIPTION,
-    Control,
-    interactive,
-    make_control,
-    picture,
-    show_static,
-    show_words,
-)
+from pudm_lib.widgets import controls
+from pudm_lib.widgets.controls import DESCRIPTION, Control, show_words
 from pudm_lib.widgets.toy_training import (
     TRUE_BETA,
     describe,
@@ -71,8 +65,8 @@ def train_live(
     toy = partial(train_toy, method=method, steps=steps, seed=seed)
     model, _ = toy(beta, report=lambda *_: None)
     points = draw_points(model, seed)
-    show_static(draw_toy(model, points, beta, seed), describe(points, beta))
-    if interactive():
+    controls.show_static(draw_toy(model, points, beta, seed), describe(points, beta))
+    if controls.interactive():
         display(LiveTraining(toy, slider, steps, seed).panel)
 
 
@@ -85,7 +79,7 @@ class LiveTraining:
 
     def __init__(self, toy, slider: Control, steps: int, seed: int):
         self.toy, self.steps, self.seed = toy, steps, seed
-        self.slider = make_control(slider)
+        self.slider = controls.make_control(slider)
         self.train = ipywidgets.Button(description="Train", button_style="primary")
         self.cancel = ipywidgets.Button(description="Cancel", disabled=True)
         self.bar = ipywidgets.IntProgress(
@@ -119,10 +113,9 @@ class LiveTraining:
         self.thread.start()
 
     def stop(self) -> None:
-        """Cancel what is running, if anything is, and wait until it has ended."""
+        """Cancel what was started, if it still runs, and wait until it has ended."""
         self.cancelled.set()
-        if self.thread is not None:
-            self.thread.join()
+        self.thread.join()
 
     def _work(self, beta: float) -> None:
         try:
@@ -143,8 +136,8 @@ class LiveTraining:
         self._check()
         self.bar.value = step
         every = max(1, self.steps // PICTURES)
-        before = max(0, step - 25)
-        if step // every > before // every and step < self.steps:
+        due = step // every > (step - LOOK_EVERY) // every
+        if due and step < self.steps:
             self._show(model, beta, f" for {step} steps")
 
     def _show(self, model: nn.Module, beta: float, done: str) -> None:
@@ -153,7 +146,7 @@ class LiveTraining:
         figure = draw_toy(model, points, beta, self.seed)
         self._check()
         words = describe(points, beta, done)
-        self.place.value = picture(figure, words)
+        self.place.value = controls.picture(figure, words)
         show_words(self.line, words)
 
     def _check(self) -> None:

@@ -23,7 +23,7 @@ from pudm_lib.training.settings import TrainingSettings
 TRUE_BETA = 1 / 11
 NUM_POINTS = 600  # drawn from the model for a picture
 # Noise levels of the map of ell: about as wide as a blob, so that places tell apart.
-LEVELS = range(50, 150)
+LEVELS = torch.linspace(50, 149, 24).long()
 EDGE = 2.4
 # Chapter 04's training; tau gives ell of 2 numbers the scale of a 64-pixel image.
 USUAL = {"tau": 2 / 64, "learning_rate": 0.01, "device": "cpu"}
@@ -75,20 +75,20 @@ def draw_points(model: nn.Module, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def error_map(model: nn.Module, seed: int, side: int = 41) -> tuple[Tensor, Tensor]:
-    """ell on a square grid, mean over 24 draws of (t, eps): its axis and (side, side),
-    the first coordinate along the rows. All places share the draws."""
-    axis = torch.linspace(-EDGE, EDGE, side, dtype=torch.float64)
+def error_map(model: nn.Module, seed: int) -> tuple[Tensor, Tensor]:
+    """ell on a square grid, mean over 24 draws of (t, eps): its axis, (41,), and the
+    map, (41, 41), the first coordinate along the rows. All places share the draws."""
+    axis = torch.linspace(-EDGE, EDGE, 41, dtype=torch.float64)
     places = torch.cartesian_prod(axis, axis)
     generator = diffusion.random_generator(seed, 3)
     alphas_cumprod = diffusion.alphas_cumprod_of(diffusion.linear_betas(1000))
     total = torch.zeros(len(places), dtype=torch.float64)
-    for t in torch.linspace(LEVELS.start, LEVELS.stop - 1, 24).long():
+    for t in LEVELS:
         eps = torch.randn(1, 2, dtype=torch.float64, generator=generator)
         eps = eps.expand_as(places)
         x_t = diffusion.add_noise(places, eps, t.expand(len(places)), alphas_cumprod)
         total += diffusion.denoising_error(eps, model(x_t.float(), t).sample)
-    return axis, total.reshape(side, side) / 24
+    return axis, total.reshape(len(axis), -1) / len(LEVELS)
 
 
 def leaked(points: Tensor) -> Tensor:
