@@ -4,23 +4,21 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules="baselines guidance references safe_denoiser weights".split(),
+    submodules="baselines guidance hooks references safe_denoiser weights".split(),
     submod_attrs={
         "baselines": """
             ClassifierGuidance PUClassifier RandomDirection ReleasedCode
             SparseRepellency train_pu_classifier
         """.split(),
         "guidance": "Guided".split(),
+        "hooks": "ALPHAS_CUMPROD Hook bounded check_strength".split(),
         "references": """
             Posterior ReferenceDenoiser check_references kernel_posterior
             principal_projection random_projection reference_level
         """.split(),
-        "safe_denoiser": """
-            ExactPosterior SafeDenoiser bounded by_time check_window odds_hook
-        """.split(),
+        "safe_denoiser": "ExactPosterior SafeDenoiser by_time odds_hook".split(),
         "weights": """
-            ConstantWeight KernelWeight PosteriorOdds at_time check_strength log_odds
-            log_of
+            ConstantWeight KernelWeight PosteriorOdds at_time log_odds log_of
         """.split(),
     },
 )

@@ -1,30 +1,22 @@
-"""What the Safe Denoiser is compared with; all are hooks of `sampling.sample`,
-`hook(x0_hat, x_t, t) -> x0_hat`, for any number of images at once.
-"""
+"""What the Safe Denoiser is compared with; all are hooks of `sampling.sample`."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from pudm_lib.diffusion.networks import MLPDenoiser
-from pudm_lib.diffusion.process import (
-    add_noise,
-    alphas_cumprod_of,
-    linear_betas,
-    random_generator,
-)
+from pudm_lib.diffusion.process import add_noise, random_generator
 from pudm_lib.diffusion.sampling import DenoisedHook
+from pudm_lib.steering.hooks import ALPHAS_CUMPROD, Hook, bounded, check_strength
 from pudm_lib.steering.references import check_references, kernel_posterior
-from pudm_lib.steering.safe_denoiser import bounded, check_window
-from pudm_lib.steering.weights import check_strength
 from pudm_lib.training.losses import METHODS
 
 
 @dataclass
-class SparseRepellency:
+class SparseRepellency(Hook):
     """SPELL (Kirchhof et al. 2024, arXiv 2410.06025): push a prediction out of a ball
     about each reference,
 
@@ -34,34 +26,26 @@ class SparseRepellency:
         references: (N, ...) floats in [-clip, clip].
         radius: of the balls, > 0; strength 1 puts a prediction in one ball onto its
             edge, more overshoots.
-        window: first and last t at which it acts.
-        clip: bound of the images; None for data without one.
     """
 
     references: Tensor
     radius: float
     strength: float = 1.6
-    window: tuple[int, int] = (0, 999)
-    clip: float | None = 1.0
-    num_train_timesteps: int = 1000
 
     def __post_init__(self):
+        super().__post_init__()
         check_references(self.references, self.clip)
-        check_strength("strength", self.strength)
-        check_window(self.window, self.num_train_timesteps)
-        if not 0 < self.radius < math.inf:
-            raise ValueError(f"radius={self.radius}, must be finite and > 0")
+        check_strength(strength=self.strength)
+        check_strength(radius=self.radius, positive=True)
 
-    def __call__(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
-        if not self.window[0] <= t <= self.window[1]:
-            return x0_hat
+    def moved(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
         x = x0_hat.double().flatten(1)
         references = self.references.to(x).flatten(1)
         distances = torch.cdist(x, references)  # (B, N)
         push = (self.radius / distances.clamp(min=1e-12) - 1).clamp(min=0)
         # sum_n push_n (x - x_n) without a (B, N, D) tensor.
         moved = x + self.strength * (push.sum(1, keepdim=True) * x - push @ references)
-        return bounded(moved.reshape_as(x0_hat).to(x0_hat), self.clip)
+        return moved.reshape_as(x0_hat).to(x0_hat)
 
 
 @dataclass
@@ -87,7 +71,7 @@ class RandomDirection:
 
 
 @dataclass
-class ReleasedCode:
+class ReleasedCode(Hook):
     """What the Safe Denoiser's released code computes, which is not the paper's (6-7):
     x0_hat - scale E with E = sum_n k_n x_n / (sum_n k_n + 1e-8) and an *un-squared*
     kernel k_n = exp(-||x0_hat - x_n|| / (2 sigma^2)) on the prediction: no alpha_t or
@@ -96,42 +80,31 @@ class ReleasedCode:
     Args:
         references: (N, ...) floats in [-clip, clip].
         sigma: > 0; 3.15 with a scale of 0.33 in its settings for Stable Diffusion 1.4.
-        window: first and last t at which it acts.
     """
 
     references: Tensor
     sigma: float = 3.15
     scale: float = 0.33
-    window: tuple[int, int] = (780, 999)
-    clip: float | None = 1.0
-    num_train_timesteps: int = 1000
+    window: tuple[int, int] = field(default=(780, 999), kw_only=True)
 
     def __post_init__(self):
+        super().__post_init__()
         check_references(self.references, self.clip)
-        check_strength("scale", self.scale)
-        check_window(self.window, self.num_train_timesteps)
-        if not 0 < self.sigma < math.inf:
-            raise ValueError(f"sigma={self.sigma}, must be finite and > 0")
+        check_strength(scale=self.scale)
+        check_strength(sigma=self.sigma, positive=True)
 
-    def __call__(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
-        if not self.window[0] <= t <= self.window[1]:
-            return x0_hat
+    def moved(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
         references = self.references.to(x0_hat)
-        found = kernel_posterior(
-            x0_hat.flatten(1),
-            references.flatten(1),
-            references,
-            self.sigma,
-            squared=False,
-        )
+        known = references, references  # their distances decide, they are averaged
+        found = kernel_posterior(x0_hat, *known, self.sigma, squared=False)
         total = found.log_kernel.exp() * len(references)
         share = (total / (total + 1e-8)).to(x0_hat)
         share = share.reshape(-1, *[1] * (x0_hat.ndim - 1))
-        return bounded(x0_hat - self.scale * share * found.mean, self.clip)
+        return x0_hat - self.scale * share * found.mean
 
 
 @dataclass
-class ClassifierGuidance:
+class ClassifierGuidance(Hook):
     """x0_hat + scale sigma_t^2 / alpha_t grad log P(normal|x_t) (Dhariwal and Nichol
     2021, by Tweedie's formula). At scale 1 and with the true P(normal|x_t) this *is*
     the Safe Denoiser's theorem: p_safe,t is p_t P(normal|x_t) up to a constant.
@@ -142,25 +115,19 @@ class ClassifierGuidance:
 
     ell: Callable[[Tensor, int], Tensor]
     scale: float = 1.0
-    window: tuple[int, int] = (0, 999)
-    clip: float | None = 1.0
-    alphas_cumprod: Tensor | None = None
+    alphas_cumprod: Tensor = ALPHAS_CUMPROD
 
     def __post_init__(self):
-        if self.alphas_cumprod is None:
-            self.alphas_cumprod = alphas_cumprod_of(linear_betas())
-        check_strength("scale", self.scale)
-        check_window(self.window, len(self.alphas_cumprod))
+        self.num_train_timesteps = len(self.alphas_cumprod)
+        super().__post_init__()
+        check_strength(scale=self.scale)
 
-    def __call__(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
-        if not self.window[0] <= t <= self.window[1]:
-            return x0_hat
+    def moved(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
         a = self.alphas_cumprod[t].item()
         with torch.enable_grad():
             at = x_t.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.ell(at, t).sum(), at)
-        moved = x0_hat - self.scale * (1 - a) / math.sqrt(a) * gradient.to(x0_hat)
-        return bounded(moved, self.clip)
+        return x0_hat - self.scale * (1 - a) / math.sqrt(a) * gradient.to(x0_hat)
 
 
 class PUClassifier(nn.Module):
@@ -194,7 +161,6 @@ def train_pu_classifier(
         x_unlabeled, x_sensitive: (n, ...) floats.
         beta: assumed share of sensitive images in U.
     """
-    alphas_cumprod = alphas_cumprod_of(linear_betas())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = PUClassifier(math.prod(x_unlabeled.shape[1:]))
@@ -203,9 +169,9 @@ def train_pu_classifier(
 
     def noised_ell(images: Tensor) -> Tensor:
         x0 = images[torch.randint(len(images), (batch,), generator=generator)]
-        t = torch.randint(len(alphas_cumprod), (batch,), generator=generator)
+        t = torch.randint(len(ALPHAS_CUMPROD), (batch,), generator=generator)
         eps = torch.randn(x0.shape, generator=generator)
-        return model(add_noise(x0, eps, t, alphas_cumprod), t)
+        return model(add_noise(x0, eps, t, ALPHAS_CUMPROD), t)
 
     for _ in range(steps):
         ell_u, ell_s = noised_ell(x_unlabeled), noised_ell(x_sensitive)

@@ -22,15 +22,9 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
 from pudm_lib.diffusion.networks import null_class
-from pudm_lib.diffusion.process import (
-    alphas_cumprod_of,
-    eps_from_x0,
-    linear_betas,
-    x0_from_eps,
-)
+from pudm_lib.diffusion.process import eps_from_x0, x0_from_eps
 from pudm_lib.diffusion.sampling import DenoisedHook
-from pudm_lib.steering.safe_denoiser import bounded
-from pudm_lib.steering.weights import check_strength
+from pudm_lib.steering.hooks import ALPHAS_CUMPROD, bounded, check_strength
 
 
 class Guided(nn.Module):
@@ -60,7 +54,7 @@ class Guided(nn.Module):
         self,
         model: nn.Module,
         guidance_scale: float,
-        alphas_cumprod: Tensor | None = None,
+        alphas_cumprod: Tensor = ALPHAS_CUMPROD,
         *,
         safe: DenoisedHook | None = None,
         safe_given: Sequence[DenoisedHook] = (),
@@ -70,14 +64,11 @@ class Guided(nn.Module):
     ):
         super().__init__()
         self.null = null_class(model)
-        check_strength("guidance_scale", guidance_scale)
-        check_strength("mu", mu)
+        check_strength(guidance_scale=guidance_scale, mu=mu)
         if not 0 <= negative < self.null:
             raise ValueError(f"negative={negative}, must be in 0 .. {self.null - 1}")
         if len(safe_given) not in (0, self.null):
             raise ValueError(f"{len(safe_given)} hooks for {self.null} conditions")
-        if alphas_cumprod is None:
-            alphas_cumprod = alphas_cumprod_of(linear_betas())
         self.model, self.alphas_cumprod, self.clip = model, alphas_cumprod, clip
         self.guidance_scale, self.negative, self.mu = guidance_scale, negative, mu
         self.safe, self.safe_given = safe, safe_given

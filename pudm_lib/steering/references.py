@@ -8,13 +8,15 @@ logarithms: the kernels underflow any float in high dimension.
 
 import math
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas, random_generator
+from pudm_lib.diffusion.process import random_generator
+from pudm_lib.steering.hooks import ALPHAS_CUMPROD, check_strength
 
 # Distances and coordinates held at once: 2**24 numbers in float64 are 128 MiB.
 MAX_NUMBERS = 2**24
@@ -49,13 +51,12 @@ def kernel_posterior(
     bandwidth turns the rounding of a distance into an error of the weight.
 
     Args:
-        query: (B, d).
-        keys: (N, d).
+        query, keys: (B, ...) and (N, ...), as many numbers in each item of both.
         values: (N, ...); None for the density alone, the mean is then (B, 0).
         bandwidth: > 0.
         squared: False for the released code's kernel, exp(-distance / (2 b^2)).
     """
-    query = query.double()
+    query, keys = query.double().flatten(1), keys.flatten(1)
     values = keys[:, :0] if values is None else values
     flat = values.flatten(1)
     top = query.new_full((len(query), 1), -math.inf)
@@ -105,6 +106,7 @@ def check_references(references: Tensor, clip: float | None = 1.0) -> None:
         )
 
 
+@dataclass(eq=False, repr=False)
 class ReferenceDenoiser:
     """E_unsafe[x|x_t] from a negation set (6), for any number of noised images at once.
 
@@ -125,27 +127,19 @@ class ReferenceDenoiser:
         ValueError: see `check_references`; on call, noised images of another shape.
     """
 
-    def __init__(
-        self,
-        references: Tensor,
-        alphas_cumprod: Tensor | None = None,
-        *,
-        features: Callable[[Tensor], Tensor] | None = None,
-        width: float = 0.0,
-        density_only: bool = False,
-        clip: float | None = 1.0,
-    ):
-        check_references(references, clip)
-        if not 0 <= width < math.inf:
-            raise ValueError(f"width={width}, must be finite and >= 0")
-        if alphas_cumprod is None:
-            alphas_cumprod = alphas_cumprod_of(linear_betas())
-        self.references = references
-        self.alphas_cumprod = alphas_cumprod
-        self.features = features or (lambda x: x.flatten(1))
-        self.width = width
-        self.density_only = density_only
-        self.keys = self.features(references)
+    references: Tensor
+    alphas_cumprod: Tensor = ALPHAS_CUMPROD
+    _: KW_ONLY
+    features: Callable[[Tensor], Tensor] | None = None
+    width: float = 0.0
+    density_only: bool = False
+    clip: float | None = 1.0
+
+    def __post_init__(self):
+        check_references(self.references, self.clip)
+        check_strength(width=self.width)
+        self.features = self.features or nn.Identity()
+        self.keys = self.features(self.references)
 
     def __call__(self, x_t: Tensor, t: int) -> Posterior:
         if x_t.shape[1:] != self.references.shape[1:]:
@@ -199,7 +193,7 @@ def _check_dims(references: Tensor, dims: int) -> int:
 def reference_level(
     references: Tensor,
     quantile: float,
-    alphas_cumprod: Tensor | None = None,
+    alphas_cumprod: Tensor = ALPHAS_CUMPROD,
     *,
     width: float = 0.0,
     seed: int = 0,

@@ -23,45 +23,24 @@ from torch import Tensor
 from pudm_lib.data.pixels import to_model_range
 from pudm_lib.data.splits import PUSplit
 from pudm_lib.diffusion.mixtures import GaussianMixture
+from pudm_lib.steering.hooks import Hook, check_strength
 from pudm_lib.steering.references import Posterior, ReferenceDenoiser
-from pudm_lib.steering.weights import (
-    Level,
-    LogWeight,
-    PosteriorOdds,
-    at_time,
-    check_strength,
-    log_of,
-)
+from pudm_lib.steering.weights import Level, LogWeight, PosteriorOdds, at_time, log_of
 
 log = logging.getLogger(__name__)
 
 
-def bounded(x: Tensor, clip: float | None) -> Tensor:
-    return x if clip is None else x.clamp(-clip, clip)
-
-
-def check_window(window: tuple[int, int], num_train_timesteps: int) -> None:
-    first, last = window
-    if not 0 <= first <= last < num_train_timesteps:
-        raise ValueError(
-            f"window={tuple(window)}, must be (first, last) with 0 <= first <= last <= "
-            f"{num_train_timesteps - 1}, the schedule's last t"
-        )
-
-
 @dataclass
-class SafeDenoiser:
+class SafeDenoiser(Hook):
     """The hook: x0_hat + beta*(x_t) (x0_hat - E_unsafe[x|x_t]) (4).
 
     Args:
         unsafe: (x_t, t) -> Posterior of the negation set.
         log_weight: (x_t, t, posterior) -> (B,) log beta*(x_t), may be +-inf.
-        window: first and last t at which it acts, both included (the paper's critical
-            time steps C).
+        window: see `Hook`; the paper's critical time steps C.
         threshold: of log beta(x_t) (`Posterior.log_kernel`), a number or one for each
             t; below it an image is left alone.
         cap: largest weight, >= 0 and finite.
-        clip: bound of the corrected prediction, 1 for images; None for none.
 
     `trace` gets one record a call: t, images, and over the images the mean of
     "effective" and "weight" and the shares "corrected", "capped", "certain" (pi >= 1)
@@ -74,21 +53,15 @@ class SafeDenoiser:
 
     unsafe: Callable[[Tensor, int], Posterior]
     log_weight: LogWeight
-    window: tuple[int, int] = (0, 999)
     threshold: Level = -math.inf
     cap: float = 1.0
-    clip: float | None = 1.0
-    num_train_timesteps: int = 1000
     trace: list[dict[str, float]] = field(default_factory=list, repr=False)
 
     def __post_init__(self):
-        check_window(self.window, self.num_train_timesteps)
-        check_strength("cap", self.cap)
-        self._warned = False
+        super().__post_init__()
+        check_strength(cap=self.cap)
 
-    def __call__(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
-        if not self.window[0] <= t <= self.window[1]:
-            return x0_hat
+    def moved(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
         unsafe = self.unsafe(x_t, t)
         log_weight = self.log_weight(x_t, t, unsafe)
         dense = unsafe.log_kernel >= at_time(self.threshold, t)
@@ -97,27 +70,19 @@ class SafeDenoiser:
         lost &= weight < torch.finfo(x0_hat.dtype).eps
         self._record(t, unsafe, log_weight, weight, lost)
         w = weight.to(x0_hat).reshape(-1, *[1] * (x0_hat.ndim - 1))
-        corrected = x0_hat + w * (x0_hat - unsafe.mean)  # (4)
-        return bounded(corrected, self.clip)
+        return x0_hat + w * (x0_hat - unsafe.mean)  # (4)
 
     def _record(self, t, unsafe, log_weight, weight, lost) -> None:
-        def mean(values: Tensor) -> float:
-            return values.double().mean().item()
-
-        self.trace.append(
-            {
-                "t": t,
-                "images": len(weight),
-                "effective": mean(unsafe.effective),
-                "weight": mean(weight),
-                "corrected": mean((weight > 0) & ~lost),
-                "capped": mean(log_weight > log_of(self.cap)),
-                "certain": mean(log_weight == math.inf),
-                "underflow": mean(lost),
-            }
-        )
-        if bool(lost.all()) and not self._warned:
-            self._warned = True
+        seen = {
+            "effective": unsafe.effective,
+            "weight": weight,
+            "corrected": (weight > 0) & ~lost,
+            "capped": log_weight > log_of(self.cap),
+            "certain": log_weight == math.inf,
+            "underflow": lost,
+        }
+        means = {name: values.double().mean().item() for name, values in seen.items()}
+        if means["underflow"] == 1 and all(r["underflow"] < 1 for r in self.trace):
             log.warning(
                 "t=%d: every weight is above zero but too small to change an image "
                 "(largest: exp(%.1f)); of odds this says that all images are safe, of "
@@ -125,6 +90,7 @@ class SafeDenoiser:
                 t,
                 log_weight.max().item(),
             )
+        self.trace.append({"t": t, "images": len(weight)} | means)
 
 
 # What a trace says of a step besides t and the number of images.
@@ -135,19 +101,18 @@ def by_time(trace: list[dict[str, float]]) -> dict[str, list[float]]:
     """A trace of several batches as columns, one row a t, the noisiest first; means
     over images."""
     times = sorted({record["t"] for record in trace}, reverse=True)
-    columns = {"t": times}
-    for name in TRACED:
-        columns[name] = []
-        for t in times:
-            rows = [r for r in trace if r["t"] == t]
-            images = sum(r["images"] for r in rows)
+    columns = {"t": times} | {name: [] for name in TRACED}
+    for t in times:
+        rows = [r for r in trace if r["t"] == t]
+        images = sum(r["images"] for r in rows)
+        for name in TRACED:
             columns[name].append(sum(r[name] * r["images"] for r in rows) / images)
     return columns
 
 
 class ExactPosterior:
     """E[x|x_t] and the density of a mixture, called as a set of references is
-    (`reference_denoiser.ReferenceDenoiser`): what infinitely many would say."""
+    (`ReferenceDenoiser`): what infinitely many would say."""
 
     def __init__(self, mixture: GaussianMixture, alphas_cumprod: Tensor):
         self.mixture = mixture

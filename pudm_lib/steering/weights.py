@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pudm_lib.steering.hooks import check_strength
 from pudm_lib.steering.references import Posterior
 
 Level = float | Callable[[int], float]
@@ -24,11 +25,6 @@ def log_of(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
 
 
-def check_strength(name: str, value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name}={value}, must be finite and >= 0")
-
-
 @dataclass(frozen=True)
 class ConstantWeight:
     """beta*(x_t) = strength everywhere; 0 changes nothing."""
@@ -36,7 +32,7 @@ class ConstantWeight:
     strength: float
 
     def __post_init__(self):
-        check_strength("strength", self.strength)
+        check_strength(strength=self.strength)
 
     def __call__(self, x_t: Tensor, t: int, unsafe: Posterior) -> Tensor:
         return torch.full_like(unsafe.log_kernel, log_of(self.strength))
@@ -62,9 +58,8 @@ class KernelWeight:
     level: Level = 0.0
 
     def __post_init__(self):
-        check_strength("eta", self.eta)
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature={self.temperature}, must be finite and > 0")
+        check_strength(eta=self.eta)
+        check_strength(temperature=self.temperature, positive=True)
 
     def __call__(self, x_t: Tensor, t: int, unsafe: Posterior) -> Tensor:
         scaled = (unsafe.log_kernel - at_time(self.level, t)) / self.temperature
