@@ -2,8 +2,8 @@
 Kim et al. 2025, eq. 6).
 
 Were the references all the data there is, E[x|x_t] would be their mean under weights
-that fall with the distance to x_t, and p_t(x_t) the mean of the kernels. Both stay
-logarithms: the kernels underflow any float in high dimension.
+that fall with the distance to x_t, and p_t(x_t) the mean of the kernels. Kernels stay
+logarithms: they underflow any float in high dimension.
 """
 
 import math
@@ -99,11 +99,9 @@ def check_references(references: Tensor, clip: float | None = 1.0) -> None:
         )
     if not bool(references.isfinite().all()):
         raise ValueError("references hold NaN or infinity, must all be finite")
-    largest = references.abs().max().item()
-    if clip is not None and largest > clip:
-        raise ValueError(
-            f"references reach {largest:.4g}, must be in [-{clip}, {clip}]"
-        )
+    most = references.abs().max().item()
+    if clip is not None and most > clip:
+        raise ValueError(f"references reach {most:.4g}, must be in [-{clip}, {clip}]")
 
 
 @dataclass(eq=False, repr=False)
@@ -112,14 +110,13 @@ class ReferenceDenoiser:
 
     Args:
         references: (N, ...) floats in [-1, 1].
-        alphas_cumprod: (T,); default: the linear schedule of 1000 steps.
+        alphas_cumprod: (T,).
         features: None for pixels, or a map of (B, ...) to (B, d): distances are then
-            taken between its values at x_t / alpha_t and at the references, with the
-            same bandwidth sigma_t / alpha_t. See `random_projection`.
-        width: standard deviation of a Gaussian about each reference, >= 0. 0 is the
-            paper: the references are all there is. A few hundred images are far apart
-            in D dimensions, and without a width the nearest one decides alone. Both
-            sides of an odds need the same one.
+            between its values at x_t / alpha_t and at the references, with the same
+            bandwidth sigma_t / alpha_t. See `random_projection`.
+        width: standard deviation of a Gaussian about each reference, >= 0; the paper's
+            is 0. Of a few hundred images, far apart in D dimensions, the nearest would
+            then decide alone. Both sides of an odds need the same one.
         density_only: leave the mean out, (B, 0): for U in the odds, at half the cost.
         clip: bound of the references; None for data without one.
 
@@ -142,11 +139,9 @@ class ReferenceDenoiser:
         self.keys = self.features(self.references)
 
     def __call__(self, x_t: Tensor, t: int) -> Posterior:
-        if x_t.shape[1:] != self.references.shape[1:]:
-            raise ValueError(
-                f"references of shape {tuple(self.references.shape[1:])} for images of "
-                f"shape {tuple(x_t.shape[1:])}, must be the same"
-            )
+        known, given = (tuple(x.shape[1:]) for x in (self.references, x_t))
+        if known != given:
+            raise ValueError(f"references are {known}, images {given}, must be alike")
         a = self.alphas_cumprod[t].item()
         # ||x_t - alpha x||^2 / (2 sigma^2), both sides divided by alpha^2.
         x = x_t / math.sqrt(a)
@@ -198,13 +193,9 @@ def reference_level(
     width: float = 0.0,
     seed: int = 0,
 ) -> Callable[[int], float]:
-    """t -> the quantile of log beta(x_t) over noised references, a scale for densities.
-
-    Half of the references are noised and compared with the other half, so that none
-    meets itself.
-
-    Args:
-        width: of the denoiser whose density is to be scaled.
+    """t -> the quantile of log beta(x_t) over noised references, a scale for densities
+    of a denoiser with this `width`. Every other reference is noised and compared with
+    the rest, so that none meets itself.
 
     Raises:
         ValueError: quantile outside [0, 1], or fewer than two references.
@@ -213,13 +204,12 @@ def reference_level(
         raise ValueError(f"quantile={quantile}, must be in [0, 1]")
     if len(references) < 2:
         raise ValueError(f"{len(references)} references, must be >= 2 for a quantile")
-    half = references[::2]
-    unsafe = ReferenceDenoiser(half, alphas_cumprod, width=width, clip=None)
+    unsafe = ReferenceDenoiser(references[::2], alphas_cumprod, width=width, clip=None)
+    x0 = references[1::2].cpu()
 
     @cache
     def level(t: int) -> float:
-        x0 = references[1::2].cpu()
-        a = unsafe.alphas_cumprod[t].item()
+        a = alphas_cumprod[t].item()
         noise = torch.randn(x0.shape, generator=random_generator(seed, t))
         x_t = math.sqrt(a) * x0 + math.sqrt(1 - a) * noise
         return unsafe(x_t.to(references), t).log_kernel.quantile(quantile).item()

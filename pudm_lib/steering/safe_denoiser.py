@@ -48,7 +48,7 @@ class SafeDenoiser(Hook):
     The first step at which all weights underflow is also logged as a warning.
 
     Raises:
-        ValueError: a window outside the schedule, a cap that is negative, infinite.
+        ValueError: a window outside the schedule, a cap out of its range.
     """
 
     unsafe: Callable[[Tensor, int], Posterior]
@@ -66,8 +66,8 @@ class SafeDenoiser(Hook):
         log_weight = self.log_weight(x_t, t, unsafe)
         dense = unsafe.log_kernel >= at_time(self.threshold, t)
         weight = torch.where(dense, log_weight.exp().clamp(max=self.cap), 0.0)
-        lost = dense & (log_weight > -math.inf)
-        lost &= weight < torch.finfo(x0_hat.dtype).eps
+        too_small = weight < torch.finfo(x0_hat.dtype).eps
+        lost = dense & (log_weight > -math.inf) & too_small
         self._record(t, unsafe, log_weight, weight, lost)
         w = weight.to(x0_hat).reshape(-1, *[1] * (x0_hat.ndim - 1))
         return x0_hat + w * (x0_hat - unsafe.mean)  # (4)

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     """.split(),
     submod_attrs={
         "beta_estimates": """
-            BETAS Draw STUDIED draw_split measure_draw measure_estimates
+            BETAS Draw draw_split measure_draw measure_estimates
         """.split(),
         "detector_runs": """
             BATCH COARSE_LEVELS Measured detector_images measure_model
@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         """.split(),
         "mnist_halves": "SHEET measure_half sheet_of_half".split(),
         "rates_over_beta": """
-            COMPARED KEPT grid_experiments grid_samples measure_grid point points_of
+            COMPARED grid_experiments grid_samples measure_grid point points_of run_rows
             running_mean
         """.split(),
         "steered_sets": """

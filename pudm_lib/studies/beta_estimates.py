@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,6 @@ def measure_estimates(
     *,
     betas: Sequence[float] = BETAS,
     draws: Sequence[int] = tuple(range(20)),
-    sizes: Sequence[int] | None = None,
     workers: int | None = None,
 ) -> dict:
     """Every method, beta, size of S and draw, side by side over the cores.
@@ -36,7 +34,6 @@ def measure_estimates(
         dataset: a key of `STUDIED`.
         betas: true shares, in [0, 1).
         draws: seeds of the splits.
-        sizes: of S; default: all of the data set's.
         workers: processes; default: one a core.
 
     Returns:
@@ -55,29 +52,23 @@ def measure_estimates(
     for beta in betas:
         if not 0 <= beta < 1:
             raise ValueError(f"beta={beta}, must be in [0, 1)")
-    settings = STUDIED[dataset]
-    sizes = tuple(sizes or settings["sizes"])
+    sizes = STUDIED[dataset]["sizes"]
     cells = {
         (s, b): [draw_split(dataset, b, s, k) for k in draws]
         for s in sizes
         for b in betas
     }
-    wanted = [d for cell in cells.values() for d in cell]
-    missing = [d for d in wanted if not d.path.exists()]
+    missing = [d for cell in cells.values() for d in cell if not d.path.exists()]
     workers = min(workers or available_cores(), len(missing))
     if workers > 1:
         side_by_side(
             measure_draw, missing, workers=workers, total=len(missing), what="draws"
         )
     facts = {key: [measure_draw(d) for d in cell] for key, cell in cells.items()}
-
-    def by_size(summary) -> dict:
-        """{size: summary of the facts of all its draws}"""
-        return {str(s): summary([f for b in betas for f in facts[s, b]]) for s in sizes}
-
+    by_size = {str(s): [f for b in betas for f in facts[s, b]] for s in sizes}
     return {
         "dataset": dataset,
-        "num_unlabeled": settings["num_unlabeled"],
+        "num_unlabeled": STUDIED[dataset]["num_unlabeled"],
         "betas": list(betas),
         "sizes": list(sizes),
         "draws": list(draws),
@@ -88,9 +79,17 @@ def measure_estimates(
             }
             for method in ESTIMATORS
         },
-        "overall": {m: by_size(partial(_errors, method=m)) for m in ESTIMATORS},
-        "scoring_seconds": by_size(_scoring_seconds),
-        "warned": by_size(_warned),
+        "overall": {
+            method: {s: _errors(every, method) for s, every in by_size.items()}
+            for method in ESTIMATORS
+        },
+        "scoring_seconds": {
+            s: _mean([f["seconds"] for f in every]) for s, every in by_size.items()
+        },
+        "warned": {
+            s: _mean([f["selection_p"] < WARNING_LEVEL for f in every])
+            for s, every in by_size.items()
+        },
     }
 
 
@@ -107,20 +106,15 @@ def _errors(facts: list[dict], method: str) -> dict[str, float]:
     value, low, high, seconds = np.array([f["estimates"][method] for f in facts]).T
     truth = np.array([f["truth"] for f in facts])
     return {
-        "mean_absolute_error": float(np.abs(value - truth).mean()),
-        "bias": float((value - truth).mean()),
-        "coverage": float(((low <= truth) & (truth <= high)).mean()),
-        "seconds": float(seconds.mean()),
+        "mean_absolute_error": _mean(np.abs(value - truth)),
+        "bias": _mean(value - truth),
+        "coverage": _mean((low <= truth) & (truth <= high)),
+        "seconds": _mean(seconds),
     }
 
 
-def _scoring_seconds(facts: list[dict]) -> float:
-    return float(np.mean([f["seconds"] for f in facts]))
-
-
-def _warned(facts: list[dict]) -> float:
-    """The share of draws in which S, a random sample, was warned of."""
-    return float(np.mean([f["selection_p"] < WARNING_LEVEL for f in facts]))
+def _mean(values) -> float:
+    return float(np.mean(values))
 
 
 # Images in U, sizes of S (as the set allows) and the side of its images.
@@ -190,8 +184,7 @@ def measure_draw(draw: Draw, *, report=None) -> dict:
             seconds = time.perf_counter() - start
             facts["estimates"][method] = [e.value, e.low, e.high, seconds]
         beta = facts["estimates"][DEFAULT_METHOD][0]
-        p = selection_p_value(*pair, *scores, beta, seed=draw.seed)
-        facts["selection_p"] = p
+        facts["selection_p"] = selection_p_value(*pair, *scores, beta, seed=draw.seed)
         write_atomically(draw.path, json.dumps(facts))
     if report is not None:
         report(1, "")

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 
 from pudm_lib.data.pixels import to_png
-from pudm_lib.experiments.many import run_many
 from pudm_lib.experiments.one import Result
 from pudm_lib.experiments.settings import experiment
-from pudm_lib.studies.rates_over_beta import running_mean
+from pudm_lib.studies.rates_over_beta import run_rows, running_mean
 
 SHEET = 60  # samples of each method on the sheet
 STRETCHES = 40  # points of a learning curve
@@ -21,22 +20,18 @@ def results_of(
     preset: str, methods: Sequence[str], seeds: Sequence[int], **settings
 ) -> dict[str, list[Result]]:
     """Train, or find, every model: method -> one result a seed."""
-    asked = [
-        experiment(preset, **settings, method=method, seed=seed)
-        for method in methods
-        for seed in seeds
-    ]
-    flat, count = run_many(asked), len(seeds)
-    return {m: flat[i * count : (i + 1) * count] for i, m in enumerate(methods)}
+    return run_rows(
+        {
+            m: [experiment(preset, **settings, method=m, seed=s) for s in seeds]
+            for m in methods
+        }
+    )
 
 
 def measure_half(
     preset: str, methods: Sequence[str], seeds: Sequence[int], **settings
 ) -> dict[str, Any]:
-    """What a figure of the comparison needs.
-
-    Args:
-        settings: of every experiment, by name; see `experiments.experiment`.
+    """What a figure of the comparison needs; `settings` are `experiment`'s.
 
     Returns:
         "numbers": {method: [numbers of `measures.measure`, one a seed]}; of the first

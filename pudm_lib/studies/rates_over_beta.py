@@ -1,7 +1,7 @@
 """How the result depends on beta (PUDM section 5.4.2, Figure 4): a grid of beta, method
 and seed as plain numbers, and sheets of samples, both small enough to be committed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from pudm_lib.measures.intervals import pooled_rate
 
 COMPARED = ("pu_non_negative", "pu_absolute")
 
-
 # Distances and rates that are kept of every seed.
 KEPT = ("non_sensitive_rate", "frechet_pixels", "frechet_classifier")
 
@@ -31,28 +30,6 @@ def grid_experiments(
     Raises:
         ValueError: betas that do not rise from 0 or leave [0, 1); fewer than two seeds.
     """
-    check_betas(betas)
-    if len(seeds) < 2:
-        raise ValueError(f"seeds={list(seeds)}, must be at least two")
-    return {
-        (method, beta): [
-            experiment(
-                preset,
-                **settings,
-                method=method if beta else "unsupervised",
-                beta=beta,
-                seed=seed,
-            )
-            for seed in seeds
-        ]
-        for method in COMPARED
-        for beta in betas
-    }
-
-
-def check_betas(betas: Sequence[float]) -> None:
-    """Raise ValueError, naming the values, unless all are in [0, 1) and rise from 0,
-    the unsupervised model that the others are compared with."""
     inside = all(0 <= beta < 1 for beta in betas)
     rising = list(betas) == sorted(set(betas))
     if not (inside and rising and len(betas) > 1 and betas[0] == 0):
@@ -60,6 +37,20 @@ def check_betas(betas: Sequence[float]) -> None:
             f"betas={list(betas)}, must be in [0, 1), rise and begin with 0, the "
             "unsupervised model"
         )
+    if len(seeds) < 2:
+        raise ValueError(f"seeds={list(seeds)}, must be at least two")
+
+    def one(method: str, beta: float, seed: int) -> Experiment:
+        method = method if beta else "unsupervised"
+        return experiment(preset, **settings, method=method, beta=beta, seed=seed)
+
+    return {(m, b): [one(m, b, s) for s in seeds] for m in COMPARED for b in betas}
+
+
+def run_rows(rows: Mapping[Any, Sequence[Experiment]]) -> dict[Any, list[Result]]:
+    """The results of each row of experiments, all trained side by side."""
+    done = iter(run_many([e for row in rows.values() for e in row]))
+    return {key: [next(done) for _ in row] for key, row in rows.items()}
 
 
 def measure_grid(
@@ -72,20 +63,16 @@ def measure_grid(
         in place of samples, first seed), and "points", one for each method and beta;
         see `point`.
     """
-    cells = grid_experiments(preset, betas, seeds, **settings)
-    flat = [e for row in cells.values() for e in row]
-    results = dict(zip(flat, run_many(flat), strict=True))
-    first = flat[0]
+    results = run_rows(grid_experiments(preset, betas, seeds, **settings))
+    first = results[COMPARED[0], betas[0]][0]
+    run = first.experiment
     return {
-        "true_beta": make_split(first.data, first.seed).sensitive_share,
+        "true_beta": make_split(run.data, run.seed).sensitive_share,
         "betas": list(betas),
         "seeds": list(seeds),
-        "samples_per_point": first.sampling.num_samples,
-        "floors": {kind: results[first].numbers[f"{kind}_floor"] for kind in KEPT[1:]},
-        "points": [
-            point(method, beta, [results[e] for e in row])
-            for (method, beta), row in cells.items()
-        ],
+        "samples_per_point": run.sampling.num_samples,
+        "floors": {kind: first.numbers[f"{kind}_floor"] for kind in KEPT[1:]},
+        "points": [point(*cell, row) for cell, row in results.items()],
     }
 
 

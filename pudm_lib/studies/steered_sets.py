@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pudm_lib.data import pixels
-from pudm_lib.data.pixels import to_model_range
+from pudm_lib.data.pixels import pixel_features, to_model_range
 from pudm_lib.data.splits import PUSplit, make_split
 from pudm_lib.detection.roc import auc
 from pudm_lib.diffusion.process import add_noise, random_generator
@@ -33,8 +32,6 @@ KEPT = (
     "frechet_classifier",
     "copies_share",
 )
-
-FLOORS = ("frechet_pixels_floor", "frechet_classifier_floor")
 
 TIMES = tuple(range(50, 1000, 100))  # of `separation`
 
@@ -68,7 +65,7 @@ def steered(
 def median_nearest(images: Tensor, others: Tensor) -> float:
     """Median over uint8 images of the distance to the nearest of the others, in pixels
     of the model's range."""
-    features = (pixels.pixel_features(x) for x in (images, others))
+    features = (pixel_features(x) for x in (images, others))
     return metrics.nearest_distance(*features).median().item()
 
 
@@ -124,9 +121,10 @@ def measure_steering(
         numbers: "judge", "sizes" of U, S and the held-out images, "seeds", "floors"
             (real normal images in place of samples, first seed), "real_to_unlabeled"
             (median distance of held-out images to U, a value a seed), "separation"
-            {t: value} of the first seed, "plain" and "steered" (a row a seed, see
-            `_row`), "sweeps" {argument: {label: row}}, "trace" of the first hook,
-            "before" and "after": which of the kept pairs are sensitive.
+            {t: value} of the first seed, "plain" and "steered" (a row a seed: the KEPT
+            numbers, median distances to U and to the held-out images, how many samples
+            each class has), "sweeps" {argument: {label: row}}, "trace" of the first
+            hook, "before" and "after": which of the kept pairs are sensitive.
         pairs: uint8 (2, SHOWN, C, H, W), samples of the first run from the same noise,
             plain and steered: those that were sensitive first, then others.
 
@@ -141,16 +139,13 @@ def measure_steering(
     results, models = run_many(runs), [load_model(run) for run in runs]
     device = str(next(models[0].parameters()).device)
     judge = load_judge(first.data, device=device)
+    num_classes = len(judge.sensitive_classes)
 
-    varied = {
-        (name, label): {name: value}
+    fresh = {
+        (name, label): odds_hook(splits[first.seed], **{**odds, name: value})
         for name, sweep in sweeps.items()
         for label, value in sweep.items()
-    }
-    fresh = {
-        key: odds_hook(splits[first.seed], **{**odds, **change})
-        for key, change in varied.items()
-        if not _is_chosen(change, odds)
+        if odds.get(name) != value
     }
     chosen = [odds_hook(splits[seed], **odds) for seed in seeds]
     jobs = list(zip(runs, models, chosen, strict=True))
@@ -158,12 +153,15 @@ def measure_steering(
     made = steered(jobs, splits, judge)
 
     def row(images: Tensor, numbers: Mapping[str, float], seed: int) -> dict[str, Any]:
-        return _row(images, numbers, splits[seed], judge)
+        classes = classes_of(images, judge).bincount(minlength=num_classes)
+        return {name: numbers[name] for name in KEPT} | {
+            "to_unlabeled": median_nearest(images, splits[seed].x_unlabeled),
+            "to_held_out": median_nearest(images, splits[seed].x_test),
+            "classes": classes.tolist(),
+        }
 
-    after = [row(x, n, s) for (x, n, _), s in zip(made, seeds, strict=False)]
-    swept = dict.fromkeys(varied, after[0])
-    for key, (images, numbers, _) in zip(fresh, made[len(runs) :], strict=True):
-        swept[key] = row(images, numbers, first.seed)
+    rows = [row(x, n, job[0].seed) for (x, n, _), job in zip(made, jobs, strict=True)]
+    after, swept = rows[: len(runs)], dict(zip(fresh, rows[len(runs) :], strict=True))
     split, plain = splits[first.seed], results[0]
     separated = separation(split, width=odds["width"], times=TIMES)
     order = plain.sensitive.int().argsort(descending=True, stable=True)[:SHOWN]
@@ -174,7 +172,10 @@ def measure_steering(
         },
         "sizes": [len(x) for x in (split.x_unlabeled, split.x_sensitive, split.x_test)],
         "seeds": seeds,
-        "floors": {name: plain.numbers[name] for name in FLOORS},
+        "floors": {
+            name: plain.numbers[name]
+            for name in ("frechet_pixels_floor", "frechet_classifier_floor")
+        },
         "real_to_unlabeled": [
             median_nearest(splits[s].x_test, splits[s].x_unlabeled) for s in seeds
         ],
@@ -182,7 +183,7 @@ def measure_steering(
         "plain": [row(r.samples, r.numbers, r.experiment.seed) for r in results],
         "steered": after,
         "sweeps": {
-            name: {label: swept[name, label] for label in sweep}
+            name: {label: swept.get((name, label), after[0]) for label in sweep}
             for name, sweep in sweeps.items()
         },
         "trace": by_time(chosen[0].trace),
@@ -190,20 +191,3 @@ def measure_steering(
         "after": made[0][2][order].tolist(),
     }
     return numbers, torch.stack([plain.samples[order], made[0][0][order]])
-
-
-def _is_chosen(change: Mapping[str, Any], odds: Mapping[str, Any]) -> bool:
-    return all(odds.get(name) == value for name, value in change.items())
-
-
-def _row(
-    images: Tensor, numbers: Mapping[str, float], split: PUSplit, judge: Judge
-) -> dict[str, Any]:
-    """The kept numbers of one set of samples, its median distances to the nearest image
-    of U and of the held-out ones, and how many samples each class has."""
-    classes = classes_of(images, judge).bincount(minlength=len(judge.sensitive_classes))
-    return {name: numbers[name] for name in KEPT} | {
-        "to_unlabeled": median_nearest(images, split.x_unlabeled),
-        "to_held_out": median_nearest(images, split.x_test),
-        "classes": classes.tolist(),
-    }
