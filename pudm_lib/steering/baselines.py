@@ -24,8 +24,8 @@ class SparseRepellency(Hook):
 
     Args:
         references: (N, ...) floats in [-clip, clip].
-        radius: of the balls, > 0; strength 1 puts a prediction in one ball onto its
-            edge, more overshoots.
+        radius: > 0; strength 1 puts a prediction in one ball onto its edge, more
+            overshoots.
     """
 
     references: Tensor
@@ -41,8 +41,8 @@ class SparseRepellency(Hook):
     def moved(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
         x = x0_hat.double().flatten(1)
         references = self.references.to(x).flatten(1)
-        distances = torch.cdist(x, references)  # (B, N)
-        push = (self.radius / distances.clamp(min=1e-12) - 1).clamp(min=0)
+        distances = torch.cdist(x, references).clamp(min=1e-12)  # (B, N)
+        push = (self.radius / distances - 1).clamp(min=0)
         # sum_n push_n (x - x_n) without a (B, N, D) tensor.
         moved = x + self.strength * (push.sum(1, keepdim=True) * x - push @ references)
         return moved.reshape_as(x0_hat).to(x0_hat)
@@ -51,10 +51,8 @@ class SparseRepellency(Hook):
 @dataclass
 class RandomDirection:
     """A control: another hook's correction, its length kept and its direction turned
-    at random, so that only the direction can explain a difference.
-
-    The turn is one orthogonal map a step, a shuffle of the numbers with random signs,
-    the same for all images: batches of any size agree.
+    at random, so that only the direction can explain a difference. The turn is one
+    orthogonal map a step for all images: a shuffle of the numbers, with random signs.
     """
 
     hook: DenoisedHook
@@ -94,10 +92,9 @@ class ReleasedCode(Hook):
         check_strength(sigma=self.sigma, positive=True)
 
     def moved(self, x0_hat: Tensor, x_t: Tensor, t: int) -> Tensor:
-        references = self.references.to(x0_hat)
-        known = references, references  # their distances decide, they are averaged
-        found = kernel_posterior(x0_hat, *known, self.sigma, squared=False)
-        total = found.log_kernel.exp() * len(references)
+        x_n = self.references.to(x0_hat)
+        found = kernel_posterior(x0_hat, x_n, x_n, self.sigma, squared=False)
+        total = found.log_kernel.exp() * len(x_n)
         share = (total / (total + 1e-8)).to(x0_hat)
         share = share.reshape(-1, *[1] * (x0_hat.ndim - 1))
         return x0_hat - self.scale * share * found.mean

@@ -31,12 +31,10 @@ class Guided(nn.Module):
     """A noise predictor, `guided(x_t, t, c).sample`, of a model that takes conditions;
     each image has its own.
 
-    guidance_scale is lambda: 0 ignores the condition, 1 gives the model as it was
-    trained for c, more overstates c.
-
     Args:
         model: see `networks.make_unet`.
-        guidance_scale: >= 0 and finite.
+        guidance_scale: lambda, >= 0 and finite: 0 ignores the condition, 1 gives the
+            model as it was trained for c, more overstates c.
         safe: a hook as `sampling.sample` takes it; corrects E_data[x|x_t] (8).
         safe_given: a hook for each condition, made of that condition's references;
             corrects E_data[x|x_t, c] of the images with that condition.

@@ -17,8 +17,7 @@ def bounded(x: Tensor, clip: float | None) -> Tensor:
 
 
 def check_strength(*, positive: bool = False, **values: float) -> None:
-    """Raise ValueError, with its name, for a value that is infinite, NaN or negative;
-    if `positive`, for zero too."""
+    """Refuse, by name, what is not finite and >= 0 (> 0 if `positive`)."""
     for name, value in values.items():
         if not 0 <= value < math.inf or (positive and value == 0):
             least = "> 0" if positive else ">= 0"

@@ -98,8 +98,7 @@ TRACED = ("effective", "weight", "corrected", "capped", "certain", "underflow")
 
 
 def by_time(trace: list[dict[str, float]]) -> dict[str, list[float]]:
-    """A trace of several batches as columns, one row a t, the noisiest first; means
-    over images."""
+    """The means over images of several batches as columns, the noisiest t first."""
     times = sorted({record["t"] for record in trace}, reverse=True)
     columns = {"t": times} | {name: [] for name in TRACED}
     for t in times:

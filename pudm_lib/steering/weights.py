@@ -13,7 +13,6 @@ from pudm_lib.steering.hooks import check_strength
 from pudm_lib.steering.references import Posterior
 
 Level = float | Callable[[int], float]
-
 LogWeight = Callable[[Tensor, int, Posterior], Tensor]
 
 
@@ -48,9 +47,9 @@ class KernelWeight:
 
     Args:
         eta: >= 0.
-        temperature: 1 is the paper; D makes it a mean over the numbers of an image.
-        level: subtracted from log beta(x_t); 0 is the paper; `reference_level` gives
-            the density that noised references have, so that eta is the weight there.
+        temperature: > 0; 1: the paper; D: a mean over the numbers of an image.
+        level: 0: the paper; `reference_level` gives the log beta(x_t) of noised
+            references, where eta is then the weight.
     """
 
     eta: float
@@ -75,7 +74,7 @@ class PosteriorOdds:
     and counts these.
 
     Args:
-        beta: assumed share of sensitive images in U, 0 <= beta < 1.
+        beta: assumed share of sensitive images in U, in [0, 1).
         unlabeled: U as a denoiser of its own.
     """
 

@@ -23,8 +23,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         """.split(),
         "mnist_halves": "SHEET measure_half sheet_of_half".split(),
         "rates_over_beta": """
-            COMPARED grid_experiments grid_samples measure_grid point points_of run_rows
-            running_mean
+            COMPARED DISTANCES grid_experiments grid_samples measure_grid point
+            points_of run_rows running_mean
         """.split(),
         "steered_sets": """
             KEPT SHOWN measure_steering median_nearest separation steered

@@ -17,8 +17,8 @@ from pudm_lib.measures.intervals import pooled_rate
 
 COMPARED = ("pu_non_negative", "pu_absolute")
 
-# Distances and rates that are kept of every seed.
-KEPT = ("non_sensitive_rate", "frechet_pixels", "frechet_classifier")
+# Kept of every seed, beside its rate.
+DISTANCES = ("frechet_pixels", "frechet_classifier")
 
 
 def grid_experiments(
@@ -71,7 +71,7 @@ def measure_grid(
         "betas": list(betas),
         "seeds": list(seeds),
         "samples_per_point": run.sampling.num_samples,
-        "floors": {kind: first.numbers[f"{kind}_floor"] for kind in KEPT[1:]},
+        "floors": {d: first.numbers[f"{d}_floor"] for d in DISTANCES},
         "points": [point(*cell, row) for cell, row in results.items()],
     }
 
@@ -89,17 +89,14 @@ def point(method: str, beta: float, results: Sequence[Result]) -> dict[str, Any]
     """What is kept of one (method, beta): lists have one value a seed; the interval is
     Wilson's for the samples of all seeds together; the risk and the marks of sensitive
     samples are the first seed's."""
-    rate, frechet_pixels, frechet_classifier = (
-        [result.numbers[name] for result in results] for name in KEPT
-    )
+    numbers = [result.numbers for result in results]
     negative = [result.history["negative"].numpy() for result in results]
     return {
         "method": method,
         "beta": beta,
-        "rates": rate,
-        "interval": pooled_rate([result.numbers for result in results])[1],
-        "frechet_pixels": frechet_pixels,
-        "frechet_classifier": frechet_classifier,
+        "rates": [of_seed["non_sensitive_rate"] for of_seed in numbers],
+        "interval": pooled_rate(numbers)[1],
+        **{d: [of_seed[d] for of_seed in numbers] for d in DISTANCES},
         "negative_share": [float((values < 0).mean()) for values in negative],
         "risk": running_mean(negative[0])[::25].tolist(),
         "sensitive": results[0].sensitive[:SHOWN].tolist(),

@@ -20,18 +20,12 @@ from pudm_lib.measures import numbers as metrics
 from pudm_lib.measures.judge import Judge, classes_of, load_judge
 from pudm_lib.steering.references import ReferenceDenoiser
 from pudm_lib.steering.safe_denoiser import SafeDenoiser, by_time, odds_hook
+from pudm_lib.studies.rates_over_beta import DISTANCES
 
 SHOWN = 16  # pairs of samples that are kept as pictures
 
 # What is kept of `metrics.measure`.
-KEPT = (
-    "non_sensitive_rate",
-    "rate_low",
-    "rate_high",
-    "frechet_pixels",
-    "frechet_classifier",
-    "copies_share",
-)
+KEPT = ("non_sensitive_rate", "rate_low", "rate_high", *DISTANCES, "copies_share")
 
 TIMES = tuple(range(50, 1000, 100))  # of `separation`
 
@@ -139,7 +133,6 @@ def measure_steering(
     results, models = run_many(runs), [load_model(run) for run in runs]
     device = str(next(models[0].parameters()).device)
     judge = load_judge(first.data, device=device)
-    num_classes = len(judge.sensitive_classes)
 
     fresh = {
         (name, label): odds_hook(splits[first.seed], **{**odds, name: value})
@@ -153,11 +146,12 @@ def measure_steering(
     made = steered(jobs, splits, judge)
 
     def row(images: Tensor, numbers: Mapping[str, float], seed: int) -> dict[str, Any]:
-        classes = classes_of(images, judge).bincount(minlength=num_classes)
+        classes = classes_of(images, judge)
+        counts = classes.bincount(minlength=len(judge.sensitive_classes))
         return {name: numbers[name] for name in KEPT} | {
             "to_unlabeled": median_nearest(images, splits[seed].x_unlabeled),
             "to_held_out": median_nearest(images, splits[seed].x_test),
-            "classes": classes.tolist(),
+            "classes": counts.tolist(),
         }
 
     rows = [row(x, n, job[0].seed) for (x, n, _), job in zip(made, jobs, strict=True)]
@@ -172,10 +166,7 @@ def measure_steering(
         },
         "sizes": [len(x) for x in (split.x_unlabeled, split.x_sensitive, split.x_test)],
         "seeds": seeds,
-        "floors": {
-            name: plain.numbers[name]
-            for name in ("frechet_pixels_floor", "frechet_classifier_floor")
-        },
+        "floors": {f"{d}_floor": plain.numbers[f"{d}_floor"] for d in DISTANCES},
         "real_to_unlabeled": [
             median_nearest(splits[s].x_test, splits[s].x_unlabeled) for s in seeds
         ],
