@@ -8,8 +8,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "datasets": "GROUPS NAMES data_stamp find_own open_dataset".split(),
         "pixels": """
-            DataError ImageSource SHOWN decode from_png held_out in_memory
-            pixel_features read_resized reader_of_files resize to_display
+            DataError ImageSource SHOWN cut_in_two decode from_png held_out in_files
+            in_memory pixel_features read_resized resize to_display
             to_model_range to_png to_uint8
         """.split(),
         "splits": """

@@ -10,31 +10,33 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import torch
 from torchvision import datasets as tv
 
 from pudm_lib.data.pixels import (
     DataError,
     ImageSource,
-    decode,
+    cut_in_two,
     held_out,
+    in_files,
     in_memory,
-    reader_of_files,
 )
 from pudm_lib.machine.paths import data_root, one_line, project_root
 
 NAMES = ("digits", "mnist", "cifar10", "stl10", "celeba")
 
-ANIMALS = "bird cat deer dog frog horse monkey".split()
-
-VEHICLES = "airplane automobile car ship truck".split()
+# The reader, and what it calls the training and the test part.
+TORCHVISION = {
+    "mnist": (tv.MNIST, True, False),
+    "cifar10": (tv.CIFAR10, True, False),
+    "stl10": (tv.STL10, "train", "test"),
+}
 
 # What `normal` may name besides the classes themselves.
 GROUPS = {
-    "even": ["0", "2", "4", "6", "8"],
-    "odd": ["1", "3", "5", "7", "9"],
-    "vehicles": VEHICLES,
-    "animals": ANIMALS,
+    "even": "0 2 4 6 8".split(),
+    "odd": "1 3 5 7 9".split(),
+    "vehicles": "airplane automobile car ship truck".split(),
+    "animals": "bird cat deer dog frog horse monkey".split(),
 }
 
 
@@ -85,61 +87,26 @@ def _digits() -> ImageSource:
 
     digits = load_digits()
     # 17 grey levels, 0 .. 16, kept apart on the scale of 0 .. 255.
-    images = torch.from_numpy(np.round(digits.images * (255 / 16)).astype(np.uint8))
-    images = images[:, None]
-    train, test = held_out(digits.target)
-    return in_memory(
-        "digits",
-        [str(name) for name in digits.target_names],
-        images[train],
-        digits.target[train],
-        images[test],
-        digits.target[test],
-    )
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    return cut_in_two("digits", digits.target_names, images, digits.target)
 
 
 def _torchvision(name: str, download: bool) -> ImageSource:
     root = data_root()
     try:
-        if name == "mnist":
-            train, test = (tv.MNIST(root, p, download=download) for p in (True, False))
-            return in_memory(
-                name,
-                [str(digit) for digit in range(10)],
-                train.data[:, None],
-                train.targets,
-                test.data[:, None],
-                test.targets,
-            )
-        if name == "cifar10":
-            train, test = (
-                tv.CIFAR10(root, p, download=download) for p in (True, False)
-            )
-            pixels = [
-                torch.from_numpy(p.data).permute(0, 3, 1, 2) for p in (train, test)
-            ]
-            return in_memory(
-                name, train.classes, pixels[0], train.targets, pixels[1], test.targets
-            )
-        if name == "stl10":
-            train, test = (
-                tv.STL10(root, p, download=download) for p in ("train", "test")
-            )
-            # On disk the two spatial axes are swapped; torchvision swaps them back.
-            pixels = [
-                torch.from_numpy(np.ascontiguousarray(p.data)) for p in (train, test)
-            ]
-            return in_memory(
-                name, train.classes, pixels[0], train.labels, pixels[1], test.labels
-            )
-        return _celeba(root, download)
+        if name == "celeba":
+            return _celeba(root, download)
+        reader, *splits = TORCHVISION[name]
+        parts = [reader(root, split, download=download) for split in splits]
+        classes = range(10) if name == "mnist" else parts[0].classes
+        images = [part.data for part in parts]
+        labels = [p.labels if name == "stl10" else p.targets for p in parts]
+        return in_memory(name, classes, images, labels)
     except (RuntimeError, OSError, ValueError, EOFError) as error:
-        what, remedy = (
-            "read under",
-            f"Fetch it with `python -m pudm_lib data fetch {name}`",
-        )
-        if download:
-            what, remedy = "fetched into", "Try again with a network, or copy it there"
+        what, remedy = "fetched into", "Try again with a network, or copy it there"
+        if not download:
+            what = "read under"
+            remedy = f"Fetch it with `python -m pudm_lib data fetch {name}`"
         raise DataError(
             f"dataset={name!r} cannot be {what} {root} ({one_line(error)}). {remedy}, "
             "or set PUDM_DATA to the folder that holds it"
@@ -147,19 +114,12 @@ def _torchvision(name: str, download: bool) -> ImageSource:
 
 
 def _celeba(root: Path, download: bool) -> ImageSource:
-    parts = {
-        part: tv.CelebA(root, split, target_type="attr", download=download)
-        for part, split in (("train", "train"), ("test", "test"))
-    }
-    male = parts["train"].attr_names.index("Male")
-    files = {
-        part: [Path(root, "celeba", "img_align_celeba", file) for file in data.filename]
-        for part, data in parts.items()
-    }
-    labels = {part: data.attr[:, male].numpy() for part, data in parts.items()}
-    return ImageSource(
-        "celeba", ("female", "male"), labels, reader_of_files(files, 3), 178, 3
-    )
+    parts = [tv.CelebA(root, part, download=download) for part in ("train", "test")]
+    folder = Path(root, "celeba", "img_align_celeba")
+    male = parts[0].attr_names.index("Male")
+    files = [[folder / file for file in part.filename] for part in parts]
+    labels = [part.attr[:, male] for part in parts]
+    return in_files("celeba", ("female", "male"), files, labels)
 
 
 def _folder(name: str, path: Path) -> ImageSource:
@@ -180,25 +140,14 @@ def _folder(name: str, path: Path) -> ImageSource:
                 f"dataset={name!r}: the classes under train/ ({train.classes}) are not "
                 f"those under {test_folder.name}/ ({test.classes})"
             )
-        parts = {"train": train.samples, "test": test.samples}
+        parts = train.samples, test.samples
     else:
         train = listing(path)
-        targets = np.asarray(train.targets)
-        parts = {
-            part: [train.samples[i] for i in indices]
-            for part, indices in zip(("train", "test"), held_out(targets), strict=True)
-        }
-    files = {part: [Path(file) for file, _ in items] for part, items in parts.items()}
-    labels = {part: np.array([y for _, y in items]) for part, items in parts.items()}
-    first = decode(files["train"][0], None)
-    return ImageSource(
-        name,
-        tuple(train.classes),
-        labels,
-        reader_of_files(files, first.shape[0]),
-        min(first.shape[-2:]),
-        first.shape[0],
-    )
+        halves = held_out(np.asarray(train.targets))
+        parts = [[train.samples[i] for i in indices] for indices in halves]
+    files = [[Path(file) for file, _ in part] for part in parts]
+    labels = [[label for _, label in part] for part in parts]
+    return in_files(name, train.classes, files, labels)
 
 
 def _npz(name: str, path: Path) -> ImageSource:
@@ -219,23 +168,13 @@ def _npz(name: str, path: Path) -> ImageSource:
             f"{path}: `images` must be uint8 (N, H, W) or (N, H, W, 3) with one label "
             f"each, not {images.dtype} {images.shape} with {len(labels)} labels"
         )
-    pixels = torch.from_numpy(images if images.ndim == 4 else images[..., None])
-    pixels = pixels.permute(0, 3, 1, 2)
     classes = arrays.get("class_names", np.arange(labels.max(initial=0) + 1))
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(
             f"{path}: `labels` must be 0 .. {len(classes) - 1}, one for each of at "
             f"least one image, not {np.unique(labels).tolist()[:10]}"
         )
-    train, test = held_out(labels)
-    return in_memory(
-        name,
-        [str(label) for label in classes],
-        pixels[train],
-        labels[train],
-        pixels[test],
-        labels[test],
-    )
+    return cut_in_two(name, classes, images, labels)
 
 
 def data_stamp(dataset: str) -> dict[str, str]:

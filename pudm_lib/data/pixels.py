@@ -5,6 +5,7 @@ uint8 (N, C, H, W), each image decoded once; and the forms that pixels take.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from tqdm.auto import tqdm
 
 from pudm_lib.machine.paths import headless, one_line
 
+PARTS = ("train", "test")
+
 # Sets without an official test part give up this share, drawn once and for all.
 HELD_OUT_SHARE = 0.32
-
 HELD_OUT_SEED = 0
 
 
@@ -34,15 +36,18 @@ class ImageSource:
     classes: names, by label.
     labels: {"train": (N,), "test": (M,)} integers.
     read: (part, indices) -> uint8 (n, C, H, W) at the set's own size.
-    native_resolution, native_channels: of the set's own images, for defaults.
     """
 
     name: str
     classes: tuple[str, ...]
     labels: dict[str, np.ndarray]
     read: Callable[[str, np.ndarray], Tensor]
-    native_resolution: int
-    native_channels: int
+
+    @cached_property
+    def native_size(self) -> tuple[int, int]:
+        """(shorter side, channels) of the set's first image, for defaults."""
+        channels, *sides = self.read("train", np.array([0]))[0].shape
+        return min(sides), channels
 
 
 def resize(images: Tensor, *, resolution: int, channels: int) -> Tensor:
@@ -63,57 +68,34 @@ def resize(images: Tensor, *, resolution: int, channels: int) -> Tensor:
     return tvf.rgb_to_grayscale(images.float()).round().to(torch.uint8)
 
 
-def in_memory(name, classes, train, train_labels, test, test_labels) -> ImageSource:
-    """A source over uint8 tensors (N, C, H, W) that are already in memory."""
-    images = {"train": train, "test": test}
-    labels = {"train": np.asarray(train_labels), "test": np.asarray(test_labels)}
-    return ImageSource(
-        name=name,
-        classes=tuple(classes),
-        labels=labels,
-        read=lambda part, indices: images[part][torch.as_tensor(indices)],
-        native_resolution=min(train.shape[-2:]),
-        native_channels=train.shape[1],
-    )
+def in_memory(name: str, classes, images, labels) -> ImageSource:
+    """A source over uint8 arrays that are already in memory, with their labels: of the
+    training part and of the test part; (N, H, W), (N, H, W, 3) or (N, C, H, W > 3)."""
+    pixels = {}
+    for part, array in zip(PARTS, images, strict=True):
+        # STL-10's are a view with its last two axes swapped.
+        x = torch.from_numpy(np.ascontiguousarray(array))
+        x = x[..., None] if x.ndim == 3 else x
+        pixels[part] = x.permute(0, 3, 1, 2) if x.shape[-1] in (1, 3) else x
+
+    def read(part: str, indices: np.ndarray) -> Tensor:
+        return pixels[part][torch.as_tensor(indices)]
+
+    return _source(name, classes, labels, read)
 
 
-def held_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Train and test indices, the same share of every class, the same every time."""
-    generator = np.random.default_rng(HELD_OUT_SEED)
-    test = [
-        generator.permutation(np.flatnonzero(labels == label))[
-            : round(HELD_OUT_SHARE * (labels == label).sum())
-        ]
-        for label in np.unique(labels)
-    ]
-    test = np.sort(np.concatenate(test))
-    return np.setdiff1d(np.arange(len(labels)), test), test
+def cut_in_two(name: str, classes, images, labels) -> ImageSource:
+    """`in_memory`, of all images and labels; the test part as `held_out` draws it."""
+    parts = held_out(labels)
+    both = ([array[i] for i in parts] for array in (images, labels))
+    return in_memory(name, classes, *both)
 
 
-def read_resized(
-    source: ImageSource, part: str, indices: np.ndarray, *, resolution: int, channels
-) -> Tensor:
-    """Images as the experiment wants them: uint8 (n, channels, resolution, resolution).
+def in_files(name: str, classes, files, labels) -> ImageSource:
+    """`in_memory`, of files instead of arrays, which are opened when asked for."""
+    files = dict(zip(PARTS, files, strict=True))
+    channels = len(decode(files["train"][0], None))
 
-    In pieces, so that large photographs are not all in memory at their own size.
-    """
-    if len(indices) == 0:
-        return torch.empty(0, channels, resolution, resolution, dtype=torch.uint8)
-    pieces = np.array_split(np.asarray(indices), -(-len(indices) // 1000))
-    bar = tqdm(
-        pieces,
-        desc=f"read {part} images, thousands",
-        disable=headless() or len(pieces) < 5,
-    )
-    return torch.cat(
-        [
-            resize(source.read(part, piece), resolution=resolution, channels=channels)
-            for piece in bar
-        ]
-    )
-
-
-def reader_of_files(files: dict[str, list[Path]], channels: int):
     def read(part: str, indices: np.ndarray) -> Tensor:
         pictures = [decode(files[part][i], channels) for i in indices]
         if len({picture.shape for picture in pictures}) > 1:
@@ -125,22 +107,53 @@ def reader_of_files(files: dict[str, list[Path]], channels: int):
             ]
         return torch.stack(pictures)
 
-    return read
+    return _source(name, classes, labels, read)
+
+
+def _source(name: str, classes, labels, read) -> ImageSource:
+    labels = dict(zip(PARTS, map(np.asarray, labels), strict=True))
+    return ImageSource(name, tuple(map(str, classes)), labels, read)
+
+
+def held_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Train and test indices, the same share of every class, the same every time."""
+    generator = np.random.default_rng(HELD_OUT_SEED)
+    test = []
+    for label in np.unique(labels):
+        own = generator.permutation(np.flatnonzero(labels == label))
+        test.append(own[: round(HELD_OUT_SHARE * len(own))])
+    test = np.sort(np.concatenate(test))
+    return np.setdiff1d(np.arange(len(labels)), test), test
+
+
+def read_resized(
+    source: ImageSource, part: str, indices: np.ndarray, resolution: int, channels: int
+) -> Tensor:
+    """Images as the experiment wants them: uint8 (n, channels, resolution, resolution).
+
+    In pieces, so that large photographs are not all in memory at their own size.
+    """
+    if len(indices) == 0:
+        return torch.empty(0, channels, resolution, resolution, dtype=torch.uint8)
+    pieces = np.array_split(np.asarray(indices), -(-len(indices) // 1000))
+    quiet = headless() or len(pieces) < 5
+    resized = [
+        resize(source.read(part, piece), resolution=resolution, channels=channels)
+        for piece in tqdm(pieces, f"read {part} images, thousands", disable=quiet)
+    ]
+    return torch.cat(resized)
 
 
 def decode(file: Path, channels: int | None) -> Tensor:
+    """A picture as uint8 (channels, H, W); None: 3, and 1 if it is grey."""
     try:
         with Image.open(file) as picture:
-            if channels is None:
-                channels = 1 if picture.mode in ("1", "L") else 3
-            pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+            grey = channels == 1 or (channels is None and picture.mode in ("1", "L"))
+            return tvf.pil_to_tensor(picture.convert("L" if grey else "RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise DataError(
             f"{file} is not a readable image ({one_line(error)}); replace or remove it"
         ) from error
-    return torch.from_numpy(pixels.copy().reshape(*pixels.shape[:2], -1)).permute(
-        2, 0, 1
-    )
 
 
 def to_model_range(images: Tensor) -> Tensor:
@@ -166,9 +179,9 @@ def to_png(samples: Tensor) -> bytes:
     """uint8 (P, N, C, H, W), C = 1 or 3 -> a picture of P rows of N images, pixel by
     pixel, from which `from_png` gets them back."""
     p, n, c, h, w = samples.shape
-    rows = samples.permute(0, 3, 1, 4, 2).reshape(p * h, n * w, c).numpy()
+    rows = samples.permute(2, 0, 3, 1, 4).reshape(c, p * h, n * w)
     picture = io.BytesIO()
-    Image.fromarray(rows[..., 0] if c == 1 else rows).save(picture, format="png")
+    tvf.to_pil_image(rows).save(picture, format="png")
     return picture.getvalue()
 
 
@@ -178,16 +191,15 @@ def from_png(png: bytes, points: int, images: int = SHOWN) -> Tensor:
     Raises:
         ValueError: a picture whose sides the numbers do not divide.
     """
-    rows = np.asarray(Image.open(io.BytesIO(png)))
-    rows = rows.reshape(*rows.shape[:2], -1)
-    if rows.shape[0] % points or rows.shape[1] % images:
+    rows = tvf.pil_to_tensor(Image.open(io.BytesIO(png)))
+    c, height, width = rows.shape
+    if height % points or width % images:
         raise ValueError(
-            f"a picture of {rows.shape[0]} x {rows.shape[1]} pixels does not hold "
-            f"{points} rows of {images} images"
+            f"a picture of {height} x {width} pixels does not hold {points} rows of "
+            f"{images} images"
         )
-    h, w = rows.shape[0] // points, rows.shape[1] // images
-    parts = torch.from_numpy(rows.copy()).reshape(points, h, images, w, -1)
-    return parts.permute(0, 2, 4, 1, 3).contiguous()
+    parts = rows.reshape(c, points, height // points, images, width // images)
+    return parts.permute(1, 3, 0, 2, 4).contiguous()
 
 
 # Covariances of more pixels than images mean nothing: larger images are averaged down.

@@ -5,7 +5,7 @@ sensitive ones), the labelled sensitive S and, when asked for, labelled normal N
 test images are the held-out normal ones. No image is in two of them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -18,43 +18,37 @@ from pudm_lib.data.pixels import ImageSource, read_resized
 CONDITIONS = {"pairs": "0,1;2,3;4,5;6,7;8,9"}
 
 
+def setting(default, help_text: str, **facts):
+    """A field that the command line shows with its help."""
+    return field(default=default, metadata={"help": help_text, **facts})
+
+
 @dataclass(frozen=True)
 class DataSettings:
     """Which images an experiment sees. Sizes count images; 0 resolution or channels
     means the set's own."""
 
-    dataset: str = field(
-        default="digits",
-        metadata={"help": "digits, mnist, cifar10, stl10, celeba, a folder or an .npz"},
+    dataset: str = setting(
+        "digits", "digits, mnist, cifar10, stl10, celeba, a folder or an .npz"
     )
-    normal: str = field(
-        default="even",
-        metadata={"help": "even, odd, vehicles, animals, or class names with commas"},
+    normal: str = setting(
+        "even", "even, odd, vehicles, animals, or class names with commas"
     )
-    num_unlabeled_normal: int = field(default=600, metadata={"help": ">= 1"})
-    num_unlabeled_sensitive: int = field(default=60, metadata={"help": ">= 0"})
-    num_sensitive: int = field(default=150, metadata={"help": ">= 1"})
-    num_normal: int = field(
-        default=0, metadata={"help": "labelled normal images, for pnu; >= 0"}
-    )
-    resolution: int = field(default=0, metadata={"help": "pixels a side; 0: the set's"})
-    channels: int = field(default=0, metadata={"help": "1 or 3; 0: the set's"})
-    condition: str = field(
-        default="none",
-        metadata={"help": 'what to ask for: none, pairs, or classes, "0,1;2,3;..."'},
+    num_unlabeled_normal: int = setting(600, ">= 1", least=1)
+    num_unlabeled_sensitive: int = setting(60, ">= 0", least=0)
+    num_sensitive: int = setting(150, ">= 1", least=1)
+    num_normal: int = setting(0, "labelled normal images, for pnu; >= 0", least=0)
+    resolution: int = setting(0, "pixels a side; 0: the set's", least=0)
+    channels: int = setting(0, "1 or 3; 0: the set's")
+    condition: str = setting(
+        "none", 'what to ask for: none, pairs, or classes, "0,1;2,3;..."'
     )
 
     def __post_init__(self):
-        least = {
-            "num_unlabeled_normal": 1,
-            "num_unlabeled_sensitive": 0,
-            "num_sensitive": 1,
-            "num_normal": 0,
-            "resolution": 0,
-        }
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name}={getattr(self, name)}, must be >= {low}")
+        for f in fields(self):
+            value, least = getattr(self, f.name), f.metadata.get("least")
+            if least is not None and value < least:
+                raise ValueError(f"{f.name}={value}, must be >= {least}")
         if self.channels not in (0, 1, 3):
             raise ValueError(f"channels={self.channels}, must be 0, 1 or 3")
 
@@ -105,8 +99,8 @@ def sensitive_labels(source: ImageSource, normal: str) -> dict[str, np.ndarray]:
         )
     if len(known) == len(source.classes):
         raise ValueError(f"normal={normal!r} leaves no sensitive class")
-    ids = [source.classes.index(name) for name in known]
-    return {part: ~np.isin(labels, ids) for part, labels in source.labels.items()}
+    sensitive = np.array([name not in known for name in source.classes])
+    return {part: sensitive[labels] for part, labels in source.labels.items()}
 
 
 def condition_groups(condition: str) -> list[list[str]]:
@@ -144,10 +138,8 @@ def condition_labels(source: ImageSource, condition: str) -> dict[str, np.ndarra
 
 def image_size(settings: DataSettings, source: ImageSource) -> tuple[int, int]:
     """(resolution, channels) of the experiment's images."""
-    return (
-        settings.resolution or source.native_resolution,
-        settings.channels or source.native_channels,
-    )
+    resolution, channels = source.native_size
+    return settings.resolution or resolution, settings.channels or channels
 
 
 def draw_indices(
@@ -164,21 +156,16 @@ def draw_indices(
         generator.permutation(np.flatnonzero(sensitive["train"] == side))
         for side in (False, True)
     )
-    wanted = {
-        "normal": settings.num_unlabeled_normal + settings.num_normal,
-        "sensitive": settings.num_unlabeled_sensitive + settings.num_sensitive,
-    }
-    held = {"normal": len(normal_pool), "sensitive": len(sensitive_pool)}
-    if any(wanted[side] > held[side] for side in held):
+    a, b = settings.num_unlabeled_normal, settings.num_unlabeled_sensitive
+    too_few_normal = a + settings.num_normal > len(normal_pool)
+    if too_few_normal or b + settings.num_sensitive > len(sensitive_pool):
         raise ValueError(
             f"{settings.dataset!r} with normal={settings.normal!r} holds "
-            f"{held['normal']} normal and {held['sensitive']} sensitive training "
-            f"images, but num_unlabeled_normal={settings.num_unlabeled_normal} + "
-            f"num_normal={settings.num_normal} and num_unlabeled_sensitive="
-            f"{settings.num_unlabeled_sensitive} + num_sensitive="
-            f"{settings.num_sensitive} are asked for"
+            f"{len(normal_pool)} normal and {len(sensitive_pool)} sensitive training "
+            f"images, but num_unlabeled_normal={a} + num_normal={settings.num_normal} "
+            f"and num_unlabeled_sensitive={b} + num_sensitive={settings.num_sensitive} "
+            "are asked for"
         )
-    a, b = settings.num_unlabeled_normal, settings.num_unlabeled_sensitive
     unlabeled = np.concatenate([normal_pool[:a], sensitive_pool[:b]])
     return {
         "unlabeled": generator.permutation(unlabeled),
@@ -192,27 +179,21 @@ def make_split(settings: DataSettings, seed: int, *, download=False) -> PUSplit:
     """Draw the split of one seed and decode its images, each once."""
     source = open_dataset(settings.dataset, download=download)
     indices = draw_indices(settings, source, seed)
-    resolution, channels = image_size(settings, source)
-
-    def read(name: str, part: str = "train") -> Tensor:
-        return read_resized(
-            source, part, indices[name], resolution=resolution, channels=channels
-        )
-
-    hidden = sensitive_labels(source, settings.normal)["train"][indices["unlabeled"]]
+    size = image_size(settings, source)
+    part = {name: "test" if name == "test" else "train" for name in indices}
+    images = {
+        f"x_{name}": read_resized(source, part[name], chosen, *size)
+        for name, chosen in indices.items()
+    }
+    sensitive = torch.from_numpy(sensitive_labels(source, settings.normal)["train"])
+    hidden = sensitive[indices["unlabeled"]]
     conditions = None
     if settings.condition != "none":
         labels = condition_labels(source, settings.condition)
         conditions = {
-            name: torch.from_numpy(labels["test" if name == "test" else "train"][i])
-            for name, i in indices.items()
+            name: torch.from_numpy(labels[part[name]][chosen])
+            for name, chosen in indices.items()
         }
     return PUSplit(
-        x_unlabeled=read("unlabeled"),
-        x_sensitive=read("sensitive"),
-        x_normal=read("normal"),
-        x_test=read("test", "test"),
-        hidden_labels=torch.from_numpy(hidden),
-        indices=indices,
-        conditions=conditions,
+        **images, hidden_labels=hidden, indices=indices, conditions=conditions
     )

@@ -146,8 +146,8 @@ def load_judge(settings: DataSettings, *, device: str = "cpu") -> Judge:
 def _images(
     source: ImageSource, part: str, indices: np.ndarray, settings: DataSettings
 ) -> Tensor:
-    size = {"resolution": settings.resolution, "channels": settings.channels}
-    return read_resized(source, part, indices, **size)
+    size = settings.resolution, settings.channels
+    return read_resized(source, part, indices, *size)
 
 
 def _fit(network, source: ImageSource, settings: DataSettings, device: str) -> None:
@@ -171,7 +171,7 @@ def _fit(network, source: ImageSource, settings: DataSettings, device: str) -> N
             len(labels), (batch,), generator=generator, device=device
         )
         x = affine(to_model_range(images[chosen]), generator)
-        if source.native_channels == 3:  # photographs can be mirrored, digits cannot
+        if source.native_size[1] == 3:  # photographs can be mirrored, digits cannot
             mirrored = torch.rand(batch, generator=generator, device=device) < 0.5
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
         logits = network(x)
