@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         """.split(),
         "splits": """
             DataSettings PUSplit condition_groups condition_labels image_size
-            make_split sensitive_labels
+            make_split sensitive_classes sensitive_labels
         """.split(),
     },
 )

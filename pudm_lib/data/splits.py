@@ -79,8 +79,8 @@ class PUSplit:
         return self.hidden_labels.float().mean().item()
 
 
-def sensitive_labels(source: ImageSource, normal: str) -> dict[str, np.ndarray]:
-    """{"train": (N,), "test": (M,)} bool, True where the class is not a normal one.
+def sensitive_classes(source: ImageSource, normal: str) -> np.ndarray:
+    """(number of classes,) bool, True for each that is not a normal one.
 
     Args:
         normal: a group of `GROUPS`, or class names separated by commas.
@@ -99,7 +99,12 @@ def sensitive_labels(source: ImageSource, normal: str) -> dict[str, np.ndarray]:
         )
     if len(known) == len(source.classes):
         raise ValueError(f"normal={normal!r} leaves no sensitive class")
-    sensitive = np.array([name not in known for name in source.classes])
+    return np.array([name not in known for name in source.classes])
+
+
+def sensitive_labels(source: ImageSource, normal: str) -> dict[str, np.ndarray]:
+    """{"train": (N,), "test": (M,)} bool, of the images; see `sensitive_classes`."""
+    sensitive = sensitive_classes(source, normal)
     return {part: sensitive[labels] for part, labels in source.labels.items()}
 
 

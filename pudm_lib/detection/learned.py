@@ -14,13 +14,12 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
 from torchvision.models import resnet18
-from tqdm.auto import tqdm
 
 from pudm_lib.detection.batched import over_batches
 from pudm_lib.detection.t_error import check_t_se, up_and_back
 from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas, random_generator
 from pudm_lib.machine.devices import cpu_threads
-from pudm_lib.machine.paths import headless
+from pudm_lib.measures.fitting import fit
 
 # Below float32's smallest normal number there is no logarithm to take.
 SMALLEST_ERROR = 1e-30
@@ -139,7 +138,7 @@ def fit_resnet(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = SmallResNet(torch.cat([real, generated])).to(device).train()
+        network = SmallResNet(torch.cat([real, generated])).to(device)
     optimizer = torch.optim.SGD(
         network.parameters(),
         lr=learning_rate,
@@ -148,20 +147,18 @@ def fit_resnet(
     )
     half = batch_size // 2
     labels = torch.arange(2, device=device).repeat_interleave(half).float()
+
+    def draw(step: int) -> tuple[Tensor, Tensor]:
+        generator = random_generator(seed, step)
+        parts = [
+            images[torch.randint(len(images), (half,), generator=generator)]
+            for images in (real, generated)
+        ]
+        return torch.cat(parts).to(device), labels
+
+    loss = binary_cross_entropy_with_logits
     with cpu_threads(threads):
-        for step in tqdm(range(steps), desc="train the detector", disable=headless()):
-            generator = random_generator(seed, step)
-            batch = torch.cat(
-                [
-                    images[torch.randint(len(images), (half,), generator=generator)]
-                    for images in (real, generated)
-                ]
-            )
-            logits = network(batch.to(device))
-            loss = binary_cross_entropy_with_logits(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        fit(network, draw, loss, optimizer, steps, name="the detector")
     return network.eval()
 
 

@@ -4,8 +4,9 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules="intervals judge numbers".split(),
+    submodules="fitting intervals judge numbers".split(),
     submod_attrs={
+        "fitting": ["fit"],
         "intervals": "paired_t_test pooled_rate student_interval".split(),
         "judge": "Judge JudgeNetwork classes_of load_judge".split(),
         "numbers": """

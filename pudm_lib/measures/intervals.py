@@ -28,12 +28,8 @@ def paired_t_test(first, second) -> tuple[float, float, tuple[float, float]]:
             "number of seeds, at least 2"
         )
     result = stats.ttest_rel(first, second)
-    low, high = result.confidence_interval()
-    return (
-        float((first - second).mean()),
-        float(result.pvalue),
-        (float(low), float(high)),
-    )
+    low, high = map(float, result.confidence_interval())
+    return float((first - second).mean()), float(result.pvalue), (low, high)
 
 
 def student_interval(values) -> tuple[float, tuple[float, float]]:

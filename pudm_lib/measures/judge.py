@@ -7,6 +7,8 @@ never trains. Its accuracy is stated wherever a rate is.
 """
 
 import logging
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,19 +16,16 @@ import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch.nn.functional import cross_entropy
 
 from pudm_lib.data.datasets import data_stamp, open_dataset
-from pudm_lib.data.pixels import (
-    ImageSource,
-    read_resized,
-    to_model_range,
-)
-from pudm_lib.data.splits import DataSettings, image_size, sensitive_labels
+from pudm_lib.data.pixels import ImageSource, read_resized, to_model_range
+from pudm_lib.data.splits import DataSettings, image_size, sensitive_classes
 from pudm_lib.diffusion.process import random_generator
 from pudm_lib.machine.devices import cpu_threads, resolve_device, versions
-from pudm_lib.machine.paths import headless, make_folder, runs_root
+from pudm_lib.machine.paths import make_folder, runs_root
 from pudm_lib.machine.store import load_tensors, save_tensors, short_hash, stages
+from pudm_lib.measures.fitting import fit
 from pudm_lib.training.augment import affine
 
 log = logging.getLogger(__name__)
@@ -35,12 +34,8 @@ log = logging.getLogger(__name__)
 MINIMUM_ACCURACY = {"digits": 0.985, "mnist": 0.99, "cifar10": 0.95}
 
 FEATURES = 64  # of the penultimate layer
-
 MAX_TRAINING_IMAGES = 60_000
-
-
 IMAGES_SEEN = {"digits": 40_000, "mnist": 300_000, "cifar10": 1_500_000}
-
 SEED = 0
 
 
@@ -82,36 +77,40 @@ class JudgeNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class Judge:
-    """A trained judge.
+    """A trained judge, and how it did on the test part; NaN before that.
 
-    sensitivity, specificity: on the test part, the shares of sensitive images called
-        sensitive and of normal ones called normal.
+    sensitivity, specificity: the shares of sensitive images called sensitive and of
+        normal ones called normal.
     """
 
     network: JudgeNetwork
     sensitive_classes: Tensor
-    accuracy: float
-    sensitivity: float
-    specificity: float
-    num_test: int
+    accuracy: float = math.nan
+    sensitivity: float = math.nan
+    specificity: float = math.nan
+    num_test: int = 0
 
+    @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 (N, C, H, W) -> (N,) bool, True = sensitive; and features (N, F)."""
-        return _judge(self.network, self.sensitive_classes, images)
+        features = _in_batches(self.network.features, self.network, images)
+        shares = self.network.head(features.relu()).softmax(dim=1)
+        # Summed over classes: an image between 3 and 5 is certainly odd.
+        sensitive = shares[:, self.sensitive_classes].sum(1) > 0.5
+        return sensitive.cpu(), features.cpu()
 
 
 @torch.no_grad()
-def _judge(network: JudgeNetwork, sensitive_classes: Tensor, images: Tensor):
-    network.eval()
+def classes_of(images: Tensor, judge: Judge) -> Tensor:
+    """The class that the judge sees in each image, (N,)."""
+    return _in_batches(judge.network, judge.network, images).argmax(1).cpu()
+
+
+def _in_batches(function: Callable, network: nn.Module, images: Tensor) -> Tensor:
+    """Of uint8 images, on the network's device."""
     device = next(network.parameters()).device
-    sensitive, features = [], []
-    for batch in images.split(1024):
-        found = network.features(to_model_range(batch.to(device)))
-        shares = network.head(found.relu()).softmax(dim=1)
-        # Summed over classes: an image between 3 and 5 is certainly odd.
-        sensitive.append((shares[:, sensitive_classes].sum(1) > 0.5).cpu())
-        features.append(found.cpu())
-    return torch.cat(sensitive), torch.cat(features)
+    parts = [function(to_model_range(x.to(device))) for x in images.split(1024)]
+    return torch.cat(parts)
 
 
 def load_judge(settings: DataSettings, *, device: str = "cpu") -> Judge:
@@ -119,7 +118,6 @@ def load_judge(settings: DataSettings, *, device: str = "cpu") -> Judge:
     under runs/judges/. One network serves every choice of normal classes."""
     source = open_dataset(settings.dataset)
     resolution, channels = image_size(settings, source)
-    everything = replace(settings, resolution=resolution, channels=channels)
     name = f"{Path(settings.dataset).stem}-{resolution}x{channels}"
     key = short_hash(
         {
@@ -136,57 +134,48 @@ def load_judge(settings: DataSettings, *, device: str = "cpu") -> Judge:
     with FileLock(make_folder(path.parent) / f"{path.stem}.lock"):
         if not path.exists():
             with cpu_threads(1):
-                _fit(network, source, everything, device)
+                _fit(network, source, settings, device)
             save_tensors(path, network.state_dict(), {"dataset": settings.dataset})
     network.load_state_dict(load_tensors(path)[0])
-    network.to(device)
-    return _tested(network, source, everything)
-
-
-def _images(
-    source: ImageSource, part: str, indices: np.ndarray, settings: DataSettings
-) -> Tensor:
-    size = settings.resolution, settings.channels
-    return read_resized(source, part, indices, *size)
+    return _tested(network.to(device), source, settings)
 
 
 def _fit(network, source: ImageSource, settings: DataSettings, device: str) -> None:
     labels = torch.as_tensor(source.labels["train"]).long()
     # More photographs than this teach the judge little and fill a laptop's memory.
-    chosen = np.random.default_rng(SEED).permutation(len(labels))[:MAX_TRAINING_IMAGES]
-    labels = labels[chosen]
-    images = _images(source, "train", chosen, settings).to(device)
+    kept = np.random.default_rng(SEED).permutation(len(labels))[:MAX_TRAINING_IMAGES]
+    size = image_size(settings, source)
+    images = read_resized(source, "train", kept, *size).to(device)
+    labels = labels[kept].to(device)
     batch = 64 if len(labels) < 10_000 else 256
     seen = IMAGES_SEEN.get(settings.dataset, max(60_000, 10 * len(labels)))
     steps = seen // batch
-    network.to(device).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    bar = tqdm(
-        range(steps), desc=f"train the judge of {source.name}", disable=headless()
+    optimizer = torch.optim.AdamW(
+        network.to(device).parameters(), lr=1e-3, weight_decay=0.05
     )
-    for step in bar:
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+
+    def draw(step: int) -> tuple[Tensor, Tensor]:
         generator = random_generator(SEED, step, device=device)
-        chosen = torch.randint(
-            len(labels), (batch,), generator=generator, device=device
-        )
+        options = {"generator": generator, "device": device}
+        chosen = torch.randint(len(labels), (batch,), **options)
         x = affine(to_model_range(images[chosen]), generator)
         if source.native_size[1] == 3:  # photographs can be mirrored, digits cannot
-            mirrored = torch.rand(batch, generator=generator, device=device) < 0.5
+            mirrored = torch.rand(batch, **options) < 0.5
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-        logits = network(x)
-        loss = nn.functional.cross_entropy(logits, labels[chosen.cpu()].to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        return x, labels[chosen]
+
+    name = f"the judge of {source.name}"
+    fit(network, draw, cross_entropy, optimizer, steps, name=name, schedule=schedule)
 
 
 def _tested(network, source: ImageSource, settings: DataSettings) -> Judge:
-    sensitive = torch.from_numpy(sensitive_labels(source, settings.normal)["test"])
-    images = _images(source, "test", np.arange(len(sensitive)), settings)
-    classes = torch.from_numpy(_sensitive_classes(source, settings.normal))
-    called, _ = _judge(network, classes, images)
+    classes = sensitive_classes(source, settings.normal)
+    sensitive = torch.from_numpy(classes[source.labels["test"]])
+    every = np.arange(len(sensitive))
+    images = read_resized(source, "test", every, *image_size(settings, source))
+    judge = Judge(network.eval(), torch.from_numpy(classes))
+    called, _ = judge(images)
     accuracy = (called == sensitive).float().mean().item()
     least = MINIMUM_ACCURACY.get(settings.dataset, 0.9)
     if accuracy < least:
@@ -197,28 +186,10 @@ def _tested(network, source: ImageSource, settings: DataSettings) -> Judge:
             accuracy,
             least,
         )
-    return Judge(
-        network=network,
-        sensitive_classes=classes,
+    return replace(
+        judge,
         accuracy=accuracy,
         sensitivity=called[sensitive].float().mean().item(),
         specificity=(~called[~sensitive]).float().mean().item(),
         num_test=len(sensitive),
     )
-
-
-def _sensitive_classes(source: ImageSource, normal: str) -> np.ndarray:
-    """(number of classes,) bool."""
-    every = {"every": np.arange(len(source.classes))}
-    return sensitive_labels(replace(source, labels=every), normal)["every"]
-
-
-@torch.no_grad()
-def classes_of(images: Tensor, judge: Judge) -> Tensor:
-    """The class that the judge sees in each image, (N,)."""
-    device = next(judge.network.parameters()).device
-    parts = [
-        judge.network(to_model_range(x).to(device)).argmax(1)
-        for x in images.split(1024)
-    ]
-    return torch.cat(parts).cpu()

@@ -48,12 +48,15 @@ def corrected_rate(rate: float, sensitivity: float, specificity: float) -> float
     return float(np.clip((rate + sensitivity - 1) / power, 0, 1))
 
 
-def _as_features(metric_class, num_features: int, **options):
-    """A torchmetrics distance that takes features instead of images."""
+def _fed(metric_class, features: Tensor, reference: Tensor, **options):
+    """A torchmetrics distance that was given features instead of images."""
     identity = nn.Identity()
     # torchmetrics reads the size of the covariance from this attribute.
-    identity.num_features = num_features
-    return metric_class(feature=identity, **ALONE, **options)
+    identity.num_features = features.shape[1]
+    metric = metric_class(feature=identity, **ALONE, **options)
+    metric.update(reference, real=True)
+    metric.update(features, real=False)
+    return metric
 
 
 def frechet_distance(features: Tensor, reference: Tensor) -> float:
@@ -63,11 +66,7 @@ def frechet_distance(features: Tensor, reference: Tensor) -> float:
     # Here and not above: it brings matplotlib, which training does without.
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = _as_features(FrechetInceptionDistance, features.shape[1])
-    metric.set_dtype(torch.float64)
-    metric.update(reference, real=True)
-    metric.update(features, real=False)
-    return metric.compute().item()
+    return _fed(FrechetInceptionDistance, features, reference).compute().item()
 
 
 def matched_distance(features: Tensor, reference: Tensor, count: int) -> float:
@@ -89,14 +88,9 @@ def kernel_distance(features: Tensor, reference: Tensor) -> tuple[float, float]:
     with warnings.catch_warnings():
         # A few thousand feature vectors are not the "large datasets" it warns of.
         warnings.filterwarnings("ignore", "Metric .* will save all extracted features")
-        metric = _as_features(
-            KernelInceptionDistance,
-            features.shape[1],
-            subsets=KERNEL_SUBSETS,
-            subset_size=min(250, smaller - 1),
-        )
-    metric.update(reference, real=True)
-    metric.update(features, real=False)
+        size = min(250, smaller - 1)
+        options = {"subsets": KERNEL_SUBSETS, "subset_size": size}
+        metric = _fed(KernelInceptionDistance, features, reference, **options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the subsets are drawn from torch's global stream
         mean, deviation = metric.compute()
