@@ -13,6 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "scores": """
             WARNING_LEVEL out_of_fold_scores selection_p_value warn_of_selection
         """.split(),
-        "two_sample": "energy_test".split(),
+        "two_sample": "energy_test permutation_test".split(),
     },
 )

@@ -69,11 +69,7 @@ def estimate_beta(
     check_request(method, confidence, replicates)
     scores = out_of_fold_scores(x_unlabeled, x_sensitive, seed=seed)
     estimate = estimate_from_scores(
-        *scores,
-        method=method,
-        seed=seed,
-        confidence=confidence,
-        replicates=replicates,
+        *scores, method=method, seed=seed, confidence=confidence, replicates=replicates
     )
     p = selection_p_value(x_unlabeled, x_sensitive, *scores, estimate.value, seed=seed)
     warn_of_selection(p)
@@ -113,15 +109,9 @@ def estimate_from_scores(
     ]
     distance = np.sqrt(np.square(np.subtract(drawn, value)).mean())
     half = stats.norm.ppf((1 + confidence) / 2) * distance
-    return Estimate(
-        value=value,
-        low=max(0.0, float(value - half)),
-        high=min(1.0, float(value + half)),
-        method=method,
-        confidence=confidence,
-        num_unlabeled=len(scores_u),
-        num_sensitive=len(scores_s),
-    )
+    low, high = max(0.0, float(value - half)), min(1.0, float(value + half))
+    sizes = len(scores_u), len(scores_s)
+    return Estimate(value, low, high, method, confidence, *sizes)
 
 
 def check_request(method: str, confidence: float, replicates: int) -> None:

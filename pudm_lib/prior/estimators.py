@@ -20,6 +20,7 @@ from scipy.special import expit
 
 # The estimators that smooth do it on a grid of scores this fine.
 BINS = 200
+WIDTH = 0.5  # of the Gaussian kernels of penL1 and KM, in deviations of all scores
 HEAVY = 100.0
 
 
@@ -30,16 +31,11 @@ def elkan_noto(scores_u: np.ndarray, scores_s: np.ndarray) -> float:
     return min(1.0, float(expit(scores_u).mean() / expit(scores_s).mean()))
 
 
-def best_bin(
-    scores_u: np.ndarray,
-    scores_s: np.ndarray,
-    *,
-    delta: float = 0.1,
-    gamma: float = 0.01,
-) -> float:
+def best_bin(scores_u: np.ndarray, scores_s: np.ndarray) -> float:
     """q_U(c) / q_S(c), the shares of U and S above c, at the c that has the lowest
     upper bound of it (BBE; Garg et al. 2021)."""
     check_scores(scores_u, scores_s)
+    delta, gamma = 0.1, 0.01
     n_u, n_s = len(scores_u), len(scores_s)
     c = np.sort(scores_s)
     q_s = 1 - np.searchsorted(c, c) / n_s
@@ -49,33 +45,22 @@ def best_bin(
     return min(1.0, float(q_u[best] / q_s[best]))
 
 
-def dedpul(
-    scores_u: np.ndarray,
-    scores_s: np.ndarray,
-    *,
-    bandwidth: float = 0.5,
-    excess: float = 0.4,
-) -> float:
+def dedpul(scores_u: np.ndarray, scores_s: np.ndarray) -> float:
     """The largest beta for which beta f_S stays below f_U, up to noise (DEDPUL; Ivanov
     2020): mean_U max(0, 1 - beta r) = 1 - beta with r = f_S / f_U, which says that the
     part of beta f_S above f_U is empty.
 
     Both densities are by kernels, r is made to rise with the score.
-
-    Args:
-        bandwidth: of the kernel, in deviations of U's scores times n_S^(-1/5).
-        excess: the part of f_S above f_U / beta that passes for noise, times
-            sqrt(n_S).
     """
     check_scores(scores_u, scores_s)
-    width = bandwidth * scores_u.std() * len(scores_s) ** -0.2
-    centres, (count_u, count_s) = _binned(scores_u, scores_s, margin=3 * width)
-    kernel = np.exp(-0.5 * ((centres[:, None] - centres) / width) ** 2)
-    kernel /= kernel.sum(0)
-    f_u, f_s = (kernel @ count for count in (count_u, count_s))
+    width = 0.5 * scores_u.std() * len(scores_s) ** -0.2
+    centres, shares = _binned(scores_u, scores_s, margin=3 * width)
+    kernel = _gaussian(centres, centres, width)
+    f_u, f_s = (kernel / kernel.sum(0) @ share for share in shares)
     f_u = np.maximum(f_u, 1e-12)
     r = isotonic_regression(f_s / f_u, weights=f_u).x
-    allowed = excess / np.sqrt(len(scores_s))
+    # The part of f_S above f_U / beta that passes for noise.
+    allowed = 0.4 / np.sqrt(len(scores_s))
     low, high = 0.0, 1.0
     for _ in range(30):
         beta = (low + high) / 2
@@ -85,43 +70,26 @@ def dedpul(
     return low
 
 
-def penalised_l1(
-    scores_u: np.ndarray,
-    scores_s: np.ndarray,
-    *,
-    width: float = 0.5,
-    penalty: float = 3e-5,
-    num_kernels: int = 60,
-) -> float:
+def penalised_l1(scores_u: np.ndarray, scores_s: np.ndarray) -> float:
     """argmin over beta of mean_l max(0, b_l)^2 / penalty - beta + 1 with
-    b_l = beta mean_S phi_l - mean_U phi_l (penL1; du Plessis, Niu and Sugiyama 2015):
-    as large a beta as costs little mass of beta p_S above p_U. Too high for scores that
-    pile up in a spike narrower than the kernels.
-
-    Args:
-        width: of the Gaussian kernels phi_l, in deviations of all scores.
-        penalty: the method's regularisation; larger lets beta grow further.
-        num_kernels: phi_l, evenly over the scores.
+    b_l = beta mean_S phi_l - mean_U phi_l and 60 Gaussian kernels phi_l, evenly over
+    the scores (penL1; du Plessis, Niu and Sugiyama 2015): as large a beta as costs
+    little mass of beta p_S above p_U. Too high for scores that pile up in a spike
+    narrower than the kernels.
     """
     check_scores(scores_u, scores_s)
+    penalty = 3e-5  # larger lets beta grow further
     scores = np.concatenate([scores_u, scores_s])
-    centres, counts = _binned(scores_u, scores_s)
-    middles = np.linspace(scores.min(), scores.max(), num_kernels)
-    phi = np.exp(-0.5 * ((middles[:, None] - centres) / (width * scores.std())) ** 2)
-    mean_u, mean_s = (phi @ count for count in counts)
+    centres, shares = _binned(scores_u, scores_s)
+    middles = np.linspace(scores.min(), scores.max(), 60)
+    phi = _gaussian(middles, centres, WIDTH * scores.std())
+    mean_u, mean_s = (phi @ share for share in shares)
     grid = np.linspace(0, 1, 1001)
-    b = np.maximum(0, grid[:, None] * mean_s - mean_u)  # (1001, num_kernels)
+    b = np.maximum(0, grid[:, None] * mean_s - mean_u)  # (1001, 60)
     return float(grid[np.argmin((b**2).mean(1) / penalty - grid + 1)])
 
 
-def kernel_mean(
-    scores_u: np.ndarray,
-    scores_s: np.ndarray,
-    *,
-    variant: int = 2,
-    width: float = 0.5,
-    num_points: int = 50,
-) -> float:
+def kernel_mean(scores_u: np.ndarray, scores_s: np.ndarray, variant: int) -> float:
     """KM1 and KM2 (Ramaswamy, Scott and Tewari 2016): lambda phi(U) + (1 - lambda)
     phi(S) is a mean of images as long as lambda <= 1 / (1 - beta); from there on its
     distance d(lambda) to all such means grows.
@@ -129,17 +97,12 @@ def kernel_mean(
     KM1 takes the lambda where the slope of d passes 0.8 of its slope at 1 plus 0.2 of
     |phi(U) - phi(S)|, KM2 where it passes |phi(U) - phi(S)| / sqrt(n_S). d is found by
     non-negative least squares on a grid of scores.
-
-    Args:
-        variant: 1 or 2.
-        width: of the Gaussian kernel, in deviations of all scores.
-        num_points: scores of which a mean may be made.
     """
     check_scores(scores_u, scores_s)
-    scores = np.concatenate([scores_u, scores_s])
+    num_points = 50  # scores of which a mean may be made
     points, (mean_u, mean_s) = _binned(scores_u, scores_s, bins=num_points)
-    kernel = np.exp(-0.5 * ((points[:, None] - points) / (width * scores.std())) ** 2)
-    values, vectors = np.linalg.eigh(kernel)
+    width = WIDTH * np.concatenate([scores_u, scores_s]).std()
+    values, vectors = np.linalg.eigh(_gaussian(points, points, width))
     # root.T root = kernel; no direction is left flat, or the solver may go in circles.
     root = np.sqrt(np.maximum(values, 1e-6))[:, None] * vectors.T
     # A heavy last row makes the weights of the mean add up to 1.
@@ -153,9 +116,9 @@ def kernel_mean(
         return (distance(weight + step) - distance(weight)) / step
 
     apart = float(np.linalg.norm(root @ (mean_u - mean_s)))
-    passes = (
-        0.8 * slope(1.0) + 0.2 * apart if variant == 1 else apart / len(scores_s) ** 0.5
-    )
+    passes = apart / len(scores_s) ** 0.5
+    if variant == 1:
+        passes = 0.8 * slope(1.0) + 0.2 * apart
     low, high = 0.0, 1.0
     for _ in range(10):
         beta = (low + high) / 2
@@ -185,6 +148,10 @@ def _binned(
     return (edges[1:] + edges[:-1]) / 2, shares
 
 
+def _gaussian(x: np.ndarray, y: np.ndarray, width: float) -> np.ndarray:
+    return np.exp(-0.5 * ((x[:, None] - y) / width) ** 2)  # (n, m)
+
+
 def check_scores(scores_u: np.ndarray, scores_s: np.ndarray) -> None:
     """Raise ValueError for scores that no estimator can use."""
     for name, scores in (("scores_u", scores_u), ("scores_s", scores_s)):
@@ -192,10 +159,15 @@ def check_scores(scores_u: np.ndarray, scores_s: np.ndarray) -> None:
             raise ValueError(
                 f"{name} has shape {scores.shape}, must be (n,) with n >= 1"
             )
-        if not np.isfinite(scores).all():
-            bad = int((~np.isfinite(scores)).sum())
-            raise ValueError(f"{name} holds {bad} values that are NaN or infinite")
+        check_finite(name, scores)
     if np.ptp(np.concatenate([scores_u, scores_s])) == 0:
         raise ValueError(
             f"all scores are {scores_u[0]:g}: constant scores cannot tell U from S"
         )
+
+
+def check_finite(name: str, values: np.ndarray) -> None:
+    """Raise ValueError with the number of values that are not finite, if any."""
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise ValueError(f"{name} holds {bad} values that are NaN or infinite")

@@ -19,6 +19,8 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from pudm_lib.data.pixels import pixel_features
+from pudm_lib.prior.estimators import check_finite
+from pudm_lib.prior.two_sample import permutation_test
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +40,35 @@ PERMUTATIONS = 999
 WARNING_LEVEL = 0.01
 
 
-def as_features(name: str, x: Tensor | np.ndarray) -> np.ndarray:
-    """uint8 images (N, C, H, W), as in a PUSplit, or features (N, D) -> (N, D).
+def as_features(
+    x_unlabeled: Tensor | np.ndarray, x_sensitive: Tensor | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """U and S, uint8 images (N, C, H, W) as in a PUSplit or features (N, D) -> (N, D).
 
     Raises:
-        ValueError: another shape, no image, or values that are not finite.
+        ValueError: sets that cannot be U and S of one problem: other shapes, values
+            that are not finite, no image, S larger than U or smaller than `FOLDS`.
     """
-    x = x.detach().cpu() if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
+    u, s = _features("x_unlabeled", x_unlabeled), _features("x_sensitive", x_sensitive)
+    if u.shape[1] != s.shape[1]:
+        raise ValueError(
+            f"x_unlabeled has {u.shape[1]} numbers an image, x_sensitive {s.shape[1]}: "
+            "they must be the same"
+        )
+    if len(s) < FOLDS:
+        raise ValueError(
+            f"x_sensitive holds {len(s)} images, must be >= {FOLDS}, one for each fold"
+        )
+    if len(s) > len(u):
+        raise ValueError(
+            f"x_sensitive holds {len(s)} images and x_unlabeled {len(u)}: S must not "
+            "be larger than U (have they been swapped?)"
+        )
+    return u, s
+
+
+def _features(name: str, x: Tensor | np.ndarray) -> np.ndarray:
+    x = torch.as_tensor(x).detach().cpu()
     images = x.ndim == 4 and x.dtype == torch.uint8
     if not images and x.ndim != 2:
         raise ValueError(
@@ -54,29 +78,8 @@ def as_features(name: str, x: Tensor | np.ndarray) -> np.ndarray:
     if len(x) == 0:
         raise ValueError(f"{name} is empty: there is nothing to estimate from")
     features = (pixel_features(x) if images else x).double().numpy()
-    if not np.isfinite(features).all():
-        bad = int((~np.isfinite(features)).sum())
-        raise ValueError(f"{name} holds {bad} values that are NaN or infinite")
+    check_finite(name, features)
     return features
-
-
-def check_sets(features_u: np.ndarray, features_s: np.ndarray) -> None:
-    """Raise ValueError for sets that cannot be U and S of one problem."""
-    n_u, n_s = len(features_u), len(features_s)
-    if features_u.shape[1] != features_s.shape[1]:
-        raise ValueError(
-            f"x_unlabeled has {features_u.shape[1]} numbers an image, x_sensitive "
-            f"{features_s.shape[1]}: they must be the same"
-        )
-    if n_s < FOLDS:
-        raise ValueError(
-            f"x_sensitive holds {n_s} images, must be >= {FOLDS}, one for each fold"
-        )
-    if n_s > n_u:
-        raise ValueError(
-            f"x_sensitive holds {n_s} images and x_unlabeled {n_u}: S must not be "
-            "larger than U (have they been swapped?)"
-        )
 
 
 def out_of_fold_scores(
@@ -92,15 +95,12 @@ def out_of_fold_scores(
         seed: of the folds.
 
     Raises:
-        ValueError: shapes, empty sets, S larger than U, or values without a spread.
+        ValueError: as `as_features`, or values without a spread.
     """
-    features_u = as_features("x_unlabeled", x_unlabeled)
-    features_s = as_features("x_sensitive", x_sensitive)
-    check_sets(features_u, features_s)
-    x = np.concatenate([features_u, features_s])
+    sets = as_features(x_unlabeled, x_sensitive)
+    x, y = np.concatenate(sets), np.repeat([0, 1], [len(part) for part in sets])
     if np.ptp(x, axis=0).max() == 0:
         raise ValueError("all images are the same: no score can tell U from S")
-    y = np.repeat([0, 1], [len(features_u), len(features_s)])
     margin = np.empty(len(x))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     for training, held_out in folds.split(x, y):
@@ -145,19 +145,14 @@ def selection_p_value(
         limit = np.quantile(scores_s, 1 - share)
         if beta * share >= PURITY * (scores_u >= limit).mean():
             break
-    s = as_features("x_sensitive", x_sensitive)[scores_s >= limit]
-    u = as_features("x_unlabeled", x_unlabeled)[scores_u >= limit]
+    u, s = as_features(x_unlabeled, x_sensitive)
+    u, s = u[scores_u >= limit], s[scores_s >= limit]
     if len(u) < FEWEST:
         return float("nan")
     squares = euclidean_distances(np.concatenate([s, u]), squared=True)
     kernel = np.exp(-squares / np.median(squares[squares > 0]))
-    sides = np.repeat([1 / len(s), -1 / len(u)], [len(s), len(u)])
-    generator = np.random.default_rng(seed)
-    groupings = [generator.permutation(sides) for _ in range(PERMUTATIONS)]
-    columns = np.stack([sides, *groupings], axis=1)  # (n, 1 + PERMUTATIONS)
-    discrepancy = (columns * (kernel @ columns)).sum(0)
-    # The observed grouping counts among them, so p is never 0.
-    return float((discrepancy >= discrepancy[0] * (1 - 1e-9)).mean())
+    shuffled = np.random.default_rng(seed).permutation
+    return permutation_test(torch.from_numpy(kernel), len(s), shuffled, PERMUTATIONS)[1]
 
 
 def warn_of_selection(p: float) -> None:
