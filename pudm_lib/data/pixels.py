@@ -77,11 +77,7 @@ def in_memory(name: str, classes, images, labels) -> ImageSource:
         x = torch.from_numpy(np.ascontiguousarray(array))
         x = x[..., None] if x.ndim == 3 else x
         pixels[part] = x.permute(0, 3, 1, 2) if x.shape[-1] in (1, 3) else x
-
-    def read(part: str, indices: np.ndarray) -> Tensor:
-        return pixels[part][torch.as_tensor(indices)]
-
-    return _source(name, classes, labels, read)
+    return _source(name, classes, labels, lambda part, indices: pixels[part][indices])
 
 
 def cut_in_two(name: str, classes, images, labels) -> ImageSource:
@@ -101,10 +97,8 @@ def in_files(name: str, classes, files, labels) -> ImageSource:
         if len({picture.shape for picture in pictures}) > 1:
             # Sizes differ within the set: all to the smallest one's shorter side.
             side = min(min(picture.shape[-2:]) for picture in pictures)
-            pictures = [
-                resize(picture[None], resolution=side, channels=channels)[0]
-                for picture in pictures
-            ]
+            size = {"resolution": side, "channels": channels}
+            pictures = [resize(picture[None], **size)[0] for picture in pictures]
         return torch.stack(pictures)
 
     return _source(name, classes, labels, read)
