@@ -128,7 +128,7 @@ def test_the_network_learns_a_difference_however_small_the_numbers():
     assert auc(*found) > 0.95
     again = fit_resnet(real[:32], generated[:32], seed=0, steps=30, batch_size=16)
     torch.testing.assert_close(network_score(again, real[32:]), found[0])
-    with pytest.raises(ValueError, match="no generated images to learn from"):
+    with pytest.raises(ValueError, match="64 real and 0 generated images to learn"):
         fit_resnet(real, generated[:0], seed=0)
     with pytest.raises(ValueError, match="must be the same"):
         fit_resnet(real, generated[:, :, :4], seed=0)

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
 from torchvision.models import resnet18
 
-from pudm_lib.detection.batched import over_batches
-from pudm_lib.detection.t_error import check_t_se, up_and_back
-from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas, random_generator
+from pudm_lib.detection.t_error import t_errors
+from pudm_lib.diffusion.process import random_generator
 from pudm_lib.machine.devices import cpu_threads
 from pudm_lib.measures.fitting import fit
 
@@ -26,25 +25,13 @@ SMALLEST_ERROR = 1e-30
 
 # What `pixel_statistics` counts, in the order of its columns.
 PIXEL_NUMBERS = (
-    "different values",
-    "mean",
-    "deviation",
-    "black",
-    "white",
-    "differences across",
-    "differences down",
-    "fine detail",
-)
+    "different values, mean, deviation, black, white, differences across, "
+    "differences down, fine detail"
+).split(", ")
 
 
 def step_inputs(
-    model: nn.Module,
-    images: Tensor,
-    step_size: int,
-    t_se: list[int],
-    *,
-    misaligned_as_released: bool = False,
-    batch_size: int = 256,
+    model: nn.Module, images: Tensor, step_size: int, t_se: list[int], **options
 ) -> Tensor:
     """What SeDID's network sees: the squared differences at each T_SE, pixel by pixel.
 
@@ -53,28 +40,27 @@ def step_inputs(
     (x_up - x_back)^2, at T_SE = 990 images from levels 990 and 825.
 
     Args:
-        images: uint8 or floats in [-1, 1], (N, C, H, W).
         t_se: one or several steps; their maps become channels.
+        options: misaligned_as_released, batch_size and others of `t_errors`.
 
     Returns:
         float32 (N, C * len(t_se), H, W), on the CPU.
     """
-    alphas_cumprod = alphas_cumprod_of(linear_betas())
-    check_t_se(t_se, step_size, len(alphas_cumprod))
+    maps = t_errors(model, images, step_size, t_se=t_se, reduction="pixel", **options)
+    return maps.transpose(0, 1).flatten(1, 2)  # (K, N, C, H, W) -> (N, K C, H, W)
 
-    def maps(x: Tensor, where: slice) -> Tensor:
-        found = {}
-        for level, x_t, x_up, x_back in up_and_back(
-            model, x, step_size, max(t_se), alphas_cumprod
-        ):
-            if level in t_se:
-                below = x_up if misaligned_as_released else x_t
-                found[level] = (x_back - below).square()
-        return torch.cat([found[level] for level in t_se], dim=1)
 
-    return over_batches(
-        maps, model, images, batch_size=batch_size, description="maps for the network"
-    )
+def _check_classes(real, generated) -> None:
+    if min(len(real), len(generated)) == 0:
+        raise ValueError(
+            f"{len(real)} real and {len(generated)} generated images to learn from; "
+            "both classes are needed"
+        )
+    if real.shape[1:] != generated.shape[1:]:
+        raise ValueError(
+            f"real inputs of {tuple(real.shape[1:])}, generated ones of "
+            f"{tuple(generated.shape[1:])}: must be the same"
+        )
 
 
 class SmallResNet(nn.Module):
@@ -128,14 +114,7 @@ def fit_resnet(
     Raises:
         ValueError: a class without images, or inputs of two shapes.
     """
-    for name, images in (("real", real), ("generated", generated)):
-        if len(images) == 0:
-            raise ValueError(f"no {name} images to learn from; both classes are needed")
-    if real.shape[1:] != generated.shape[1:]:
-        raise ValueError(
-            f"real inputs of {tuple(real.shape[1:])}, generated ones of "
-            f"{tuple(generated.shape[1:])}: must be the same"
-        )
+    _check_classes(real, generated)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = SmallResNet(torch.cat([real, generated])).to(device)
@@ -182,10 +161,9 @@ def pixel_statistics(images: Tensor) -> np.ndarray:
     if images.dtype != torch.uint8:
         raise ValueError(f"images of type {images.dtype}, must be uint8")
     x = images.double()
-    levels = [len(image.unique()) for image in images]
     smooth = avg_pool2d(x, 3, stride=1)
     columns = [
-        torch.tensor(levels).double(),
+        torch.tensor([len(image.unique()) for image in images]).double(),
         x.mean((1, 2, 3)),
         x.std((1, 2, 3)),
         (x == 0).double().mean((1, 2, 3)),
@@ -213,13 +191,9 @@ def fit_logistic(real: np.ndarray, generated: np.ndarray, *, strength=0.1) -> Pi
         A pipeline; `logistic_score` reads it.
 
     Raises:
-        ValueError: a class without images.
+        ValueError: as `fit_resnet`.
     """
-    if min(len(real), len(generated)) == 0:
-        raise ValueError(
-            f"{len(real)} real and {len(generated)} generated images to learn from; "
-            "both classes are needed"
-        )
+    _check_classes(real, generated)
     regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=5000)
     pipeline = make_pipeline(StandardScaler(), regression)
     labels = np.repeat([0, 1], [len(real), len(generated)])

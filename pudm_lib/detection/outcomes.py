@@ -14,14 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pudm_lib.detection.learned import (
-    fit_logistic,
-    fit_resnet,
-    log_errors,
-    logistic_score,
-    network_score,
-    pixel_statistics,
-)
+from pudm_lib.detection import learned
 from pudm_lib.detection.roc import Scores, accuracy, auc
 from pudm_lib.detection.rules import choose_rule
 from pudm_lib.detection.t_error import all_t_se, t_errors
@@ -73,15 +66,10 @@ def sweep(
         real, generated: uint8 (N, C, H, W), (M, C, H, W).
         batch_size: images at once.
     """
-    found = {}
-    for size in step_sizes:
-        errors = partial(t_errors, model, step_size=size, batch_size=batch_size)
-        rows = both(errors, real, generated)
-        found |= {
-            (size, t_se): (r, g)
-            for t_se, r, g in zip(all_t_se(size), *rows, strict=True)
-        }
-    return found
+    errors = partial(t_errors, model, step_size=step_sizes, batch_size=batch_size)
+    pairs = zip(*both(errors, real, generated), strict=True)
+    keys = [(size, t_se) for size in step_sizes for t_se in all_t_se(size)]
+    return dict(zip(keys, pairs, strict=True))
 
 
 def both(score: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor):
@@ -93,8 +81,9 @@ def both(score: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor):
 def paper_curve(found: Mapping[tuple[int, int], Scores]) -> list[float]:
     """The test AUC at each T_SE of the paper's step with the paper's sign, by which a
     smaller error means generated (eq. 8)."""
-    at = [(PAPER_STEP, t) for t in all_t_se(PAPER_STEP)]
-    return [float(auc(*(-late(scores) for scores in found[key]))) for key in at]
+    tested = half(late, found)
+    at = [tested[PAPER_STEP, t] for t in all_t_se(PAPER_STEP)]
+    return [float(auc(-real, -generated)) for real, generated in at]
 
 
 def by_rule(found: Candidates) -> Outcome:
@@ -106,37 +95,28 @@ def by_rule(found: Candidates) -> Outcome:
 
 def by_steps(found: Candidates) -> Outcome:
     """The multi-step score: a logistic regression on the logarithms of all errors."""
-    sides = [log_errors([pair[side] for pair in found.values()]) for side in (0, 1)]
-    return _by_logistic(*sides, strength=1.0)
+    fit = partial(learned.fit_logistic, strength=1.0)
+    sides = [learned.log_errors(errors) for errors in zip(*found.values(), strict=True)]
+    return _fitted(fit, learned.logistic_score, *sides)
 
 
 def by_pixels(real: Tensor, generated: Tensor) -> Outcome:
     """A logistic regression on eight plain numbers an image, no model in them."""
-    return _by_logistic(pixel_statistics(real), pixel_statistics(generated))
-
-
-def _by_logistic(real: np.ndarray, generated: np.ndarray, **options) -> Outcome:
-    fitted = fit_logistic(early(real), early(generated), **options)
-    scores = tuple(
-        logistic_score(fitted, late(numbers)).numpy() for numbers in (real, generated)
-    )
-    return Outcome(scores, accuracy(*scores, 0))  # log-odds: even at 0
+    sides = map(learned.pixel_statistics, (real, generated))
+    return _fitted(learned.fit_logistic, learned.logistic_score, *sides)
 
 
 def by_network(real: Tensor, generated: Tensor, *, seed, steps, device) -> Outcome:
     """A ResNet-18 on float inputs (N, C, H, W), (M, C, H, W)."""
-    network = fit_resnet(
-        early(real),
-        early(generated),
-        seed=seed,
-        steps=steps,
-        batch_size=32,
-        device=device,
-    )
-    scores = tuple(
-        network_score(network, late(inputs)).numpy() for inputs in (real, generated)
-    )
-    return Outcome(scores, accuracy(*scores, 0))
+    options = {"seed": seed, "steps": steps, "batch_size": 32, "device": device}
+    fit = partial(learned.fit_resnet, **options)
+    return _fitted(fit, learned.network_score, real, generated)
+
+
+def _fitted(fit: Callable, score: Callable, real, generated) -> Outcome:
+    fitted = fit(early(real), early(generated))
+    scores = tuple(score(fitted, late(x)).numpy() for x in (real, generated))
+    return Outcome(scores, accuracy(*scores, 0))  # log-odds: even at 0
 
 
 def relabelled(found: Candidates, order: np.ndarray, count: int) -> dict:

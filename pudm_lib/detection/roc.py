@@ -43,15 +43,14 @@ def roc(real, generated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return roc_curve(labels, scores, drop_intermediate=False)
 
 
-def auc(real, generated, axis: int = -1) -> np.ndarray:
+def auc(real, generated) -> np.ndarray:
     """The share of pairs in which the generated image has the larger score, ties
     counting half (Mann and Whitney): the area under the exact ROC.
 
     Args:
         real, generated: (..., N), (..., M), with the same leading sizes.
     """
-    real, generated = (np.moveaxis(np.asarray(s), axis, -1) for s in (real, generated))
-    n, m = real.shape[-1], generated.shape[-1]
+    n, m = np.shape(real)[-1], np.shape(generated)[-1]
     ranks = stats.rankdata(np.concatenate([real, generated], -1), axis=-1)
     return (ranks[..., n:].sum(-1) - m * (m + 1) / 2) / (n * m)
 
@@ -84,30 +83,26 @@ def bootstrap_interval(
             images.
         others: a second detector's scores of the same images, for the difference.
     """
-    models = [as_scores(*scores) for scores in models]
-    others = None if others is None else [as_scores(*scores) for scores in others]
-    if len({len(real) for real, _ in models}) > 1:
+    detectors = [models] if others is None else [models, others]
+    detectors = [[as_scores(*scores) for scores in each] for each in detectors]
+    sizes = [[(len(real), len(made)) for real, made in each] for each in detectors]
+    real_counts, generated_counts = zip(*sizes[0], strict=True)
+    if len({*real_counts}) > 1:
         raise ValueError(
-            f"{[len(real) for real, _ in models]} real images: must be the same ones "
-            "for every model"
+            f"{[*real_counts]} real images: must be the same ones for every model"
         )
-    if others is not None and [tuple(map(len, s)) for s in others] != [
-        tuple(map(len, s)) for s in models
-    ]:
+    if sizes[-1] != sizes[0]:
         raise ValueError("the two detectors' scores are not of the same images")
 
     def value(real, *generated, axis=-1):
-        def mean(detector):
-            values = [
-                statistic(r[real], g[drawn])
-                for (r, g), drawn in zip(detector, generated, strict=True)
-            ]
-            return np.mean(values, axis=0)
-
-        return mean(models) if others is None else mean(models) - mean(others)
+        means = []
+        for each in detectors:
+            drawn = zip(each, generated, strict=True)
+            means += [np.mean([statistic(r[real], g[i]) for (r, g), i in drawn], 0)]
+        return means[0] if others is None else means[0] - means[1]
 
     interval = stats.bootstrap(
-        [np.arange(len(models[0][0])), *(np.arange(len(g)) for _, g in models)],
+        [np.arange(n) for n in (real_counts[0], *generated_counts)],
         value,
         method="percentile",
         n_resamples=resamples,

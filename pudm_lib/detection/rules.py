@@ -1,28 +1,17 @@
-"""How good a detector is, and which one to take: exact ROC curves, intervals, and rules
-chosen on a validation split (Ma et al. 2023, eq. 8 and section 4.2).
+"""Which detector to take, by rules chosen on a validation split (Ma et al. 2023, eq. 8
+and section 4.2), and how good it is.
 
-Scores are two arrays, of real and of generated images; generated is the positive class.
-Larger means generated once a rule's sign is applied.
+Scores as in `roc`; larger means generated once a rule's sign is applied.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 
-from pudm_lib.detection.roc import (
-    Scores,
-    accuracy,
-    as_scores,
-    auc,
-    auc_interval,
-    best_threshold,
-    bootstrap_interval,
-    real_images_needed,
-    tpr_at_fpr,
-)
+from pudm_lib.detection import roc
+from pudm_lib.detection.roc import Scores, as_scores, auc
 
 
 @dataclass(frozen=True)
@@ -65,7 +54,7 @@ def choose_rule(validation: Mapping[Hashable, Scores]) -> Rule:
     return Rule(
         key=key,
         sign=sign,
-        threshold=best_threshold(real, generated),
+        threshold=roc.best_threshold(real, generated),
         validation_auc=max(areas[key], 1 - areas[key]),
     )
 
@@ -74,23 +63,18 @@ def summary(rule: Rule, test: Mapping[Hashable, Scores], fprs=(0.01,)) -> dict:
     """A rule's numbers on a test split: auc, accuracy at the validation threshold, and
     tpr_at_<fpr> for every rate the split can measure; _low and _high are 95 % bootstrap
     intervals."""
-    real, generated = rule.apply(test)
-    low, high = auc_interval(real, generated)
-    numbers = {
-        "auc": float(auc(real, generated)),
-        "auc_low": low,
-        "auc_high": high,
-        "accuracy": accuracy(real, generated, rule.threshold),
-    }
+    pair = rule.apply(test)
+
+    def with_interval(name, statistic):
+        low, high = roc.bootstrap_interval(statistic, [pair])
+        return {name: float(statistic(*pair)), f"{name}_low": low, f"{name}_high": high}
+
+    numbers = with_interval("auc", auc)
+    numbers["accuracy"] = roc.accuracy(*pair, rule.threshold)
     for fpr in fprs:
-        if len(real) >= real_images_needed(fpr):
-            rate = partial(tpr_at_fpr, fpr=fpr)
-            low, high = bootstrap_interval(rate, [(real, generated)])
-            numbers |= {
-                f"tpr_at_{fpr}": float(rate(real, generated)),
-                f"tpr_at_{fpr}_low": low,
-                f"tpr_at_{fpr}_high": high,
-            }
+        if len(pair[0]) >= roc.real_images_needed(fpr):
+            rate = partial(roc.tpr_at_fpr, fpr=fpr)
+            numbers |= with_interval(f"tpr_at_{fpr}", rate)
     return numbers
 
 
@@ -102,9 +86,9 @@ def split_indices(count: int, shares: Sequence[float], seed: int) -> list[np.nda
     """
     if min(shares) <= 0 or sum(shares) > 1 + 1e-9:
         raise ValueError(f"shares={list(shares)}, must be > 0 and add up to at most 1")
-    ends = np.round(np.cumsum([0, *shares]) * count).astype(int)
+    ends = np.round(np.cumsum(shares) * count).astype(int)
     order = np.random.default_rng(seed).permutation(count)
-    parts = [order[a:b] for a, b in pairwise(ends)]
+    *parts, _ = np.split(order, ends)
     if min(map(len, parts)) == 0:
         raise ValueError(
             f"{count} images in shares {list(shares)} leave a part without any"

@@ -3,29 +3,22 @@
 All are called score(model, images, *, t, ..., batch_size) and give one number an image,
 (N,), from nothing but the model and the image. For each the first guess is that a
 generated image has the *smaller* score; which way it really goes is chosen on a
-validation split (`detection_metrics.choose_rule`).
+validation split (`rules.choose_rule`).
 """
 
 import torch
 from torch import Tensor, nn
 
-from pudm_lib.detection.batched import over_batches
+from pudm_lib.detection.batched import image_noise, over_batches
 from pudm_lib.detection.t_error import (
+    ALPHAS_CUMPROD,
     check_t_se,
     move,
     predict_eps,
     t_errors,
     up_and_back,
 )
-from pudm_lib.diffusion.process import (
-    add_noise,
-    alphas_cumprod_of,
-    denoising_error,
-    linear_betas,
-    random_generator,
-)
-
-ALPHAS_CUMPROD = alphas_cumprod_of(linear_betas())
+from pudm_lib.diffusion.process import add_noise, denoising_error
 
 # Keeps the noise of scores apart from that of training and sampling.
 SCORING = 1_000_033
@@ -35,8 +28,7 @@ def sedid(
     model: nn.Module, images: Tensor, *, t: int, step_size: int = 165, batch_size=256
 ) -> Tensor:
     """The t-error at T_SE = t (Ma et al. 2023, eq. 7)."""
-    errors = t_errors(model, images, step_size, t_se=[t], batch_size=batch_size)
-    return errors[0]
+    return t_errors(model, images, step_size, t_se=[t], batch_size=batch_size)[0]
 
 
 def secmi(
@@ -49,13 +41,7 @@ def secmi(
 
 
 def denoising_loss(
-    model: nn.Module,
-    images: Tensor,
-    *,
-    t: int = 350,
-    draws: int = 1,
-    seed: int = 0,
-    batch_size: int = 256,
+    model: nn.Module, images: Tensor, *, t: int = 350, draws=1, seed=0, batch_size=256
 ) -> Tensor:
     """The training loss at one noise level (Matsumoto et al. 2023), as the mean over
     `draws` noises; the released baseline takes one.
@@ -67,22 +53,14 @@ def denoising_loss(
     _check_level(t)
 
     def mean_loss(x: Tensor, where: slice) -> Tensor:
-        time = torch.full((len(x),), t, device=x.device)
         total = torch.zeros(len(x), device=x.device)
         for draw in range(draws):
-            eps = torch.stack(
-                [
-                    torch.randn(
-                        x.shape[1:], generator=random_generator(SCORING, seed, draw, i)
-                    )
-                    for i in range(where.start, where.start + len(x))
-                ]
-            ).to(x)
-            x_t = add_noise(x, eps, time, ALPHAS_CUMPROD)
+            eps = image_noise(x, SCORING, seed, draw, first=where.start)
+            x_t = add_noise(x, eps, torch.tensor([t]), ALPHAS_CUMPROD)
             total += denoising_error(eps, predict_eps(model, x_t, t))
         return total / draws
 
-    return _score(mean_loss, model, images, batch_size, "denoising loss")
+    return over_batches(mean_loss, model, images, batch_size, "denoising loss")
 
 
 def pia(
@@ -94,11 +72,10 @@ def pia(
 
     def change(x: Tensor, where: slice) -> Tensor:
         eps = predict_eps(model, x, 0)
-        time = torch.full((len(x),), t, device=x.device)
-        x_t = add_noise(x, eps, time, ALPHAS_CUMPROD)
+        x_t = add_noise(x, eps, torch.tensor([t]), ALPHAS_CUMPROD)
         return (eps - predict_eps(model, x_t, t)).flatten(1).norm(p=4, dim=1)
 
-    return _score(change, model, images, batch_size, "PIA")
+    return over_batches(change, model, images, batch_size, "PIA")
 
 
 def dire(
@@ -110,22 +87,17 @@ def dire(
     check_t_se([t], step_size, len(ALPHAS_CUMPROD))
 
     def reconstruction(x: Tensor, where: slice) -> Tensor:
+        eps_0 = predict_eps(model, x, 0)
         # The last step up has been taken back already.
-        *_, (_, _, _, x_t) = up_and_back(model, x, step_size, t, ALPHAS_CUMPROD)
+        *_, (_, _, _, x_t) = up_and_back(model, x, eps_0, step_size, t, ALPHAS_CUMPROD)
         for level in range(t - step_size, 0, -step_size):
             eps_hat = predict_eps(model, x_t, level)
             x_t = move(x_t, eps_hat, level, level - step_size, ALPHAS_CUMPROD)
         return (x_t - x).abs().flatten(1).mean(1)
 
-    return _score(reconstruction, model, images, batch_size, "DIRE")
+    return over_batches(reconstruction, model, images, batch_size, "DIRE")
 
 
 def _check_level(t: int) -> None:
     if not 0 <= t < len(ALPHAS_CUMPROD):
         raise ValueError(f"t={t}, must be in 0 .. {len(ALPHAS_CUMPROD) - 1}")
-
-
-def _score(function, model, images, batch_size: int, description: str) -> Tensor:
-    return over_batches(
-        function, model, images, batch_size=batch_size, description=description
-    )

@@ -5,6 +5,7 @@ All on uint8 images (N, C, H, W) -> uint8 (N, C, H, W), so that the two classes 
 sent through the same pipe.
 """
 
+import math
 from io import BytesIO
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
 from pudm_lib.data.pixels import to_display, to_model_range, to_uint8
+from pudm_lib.detection.batched import image_noise
 from pudm_lib.diffusion.process import random_generator
 from pudm_lib.measures.judge import Judge, classes_of
 
@@ -41,10 +43,8 @@ def jpeg(images: Tensor, quality: int = 75) -> Tensor:
         file = BytesIO()
         Image.fromarray(picture).save(file, "JPEG", quality=quality)
         with Image.open(file) as saved:
-            read.append(np.array(saved))
-    pixels = torch.from_numpy(np.stack(read))
-    # (N, H, W) or (N, H, W, 3) -> (N, C, H, W)
-    return pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+            read.append(tvf.pil_to_tensor(saved))
+    return torch.stack(read)
 
 
 def noisy(images: Tensor, deviation: float, seed: int = 0) -> Tensor:
@@ -54,11 +54,8 @@ def noisy(images: Tensor, deviation: float, seed: int = 0) -> Tensor:
     """
     if deviation < 0:
         raise ValueError(f"deviation={deviation}, must be >= 0")
-    noise = [
-        torch.randn(images.shape[1:], generator=random_generator(CONTROLS, seed, i))
-        for i in range(len(images))
-    ]
-    x = images.float() + deviation * torch.stack(noise)
+    x = images.float()
+    x = x + deviation * image_noise(x, CONTROLS, seed)
     return x.round().clamp(0, 255).to(torch.uint8)
 
 
@@ -66,10 +63,9 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     """A Gaussian of sigma pixels over each image, borders mirrored."""
     if not sigma > 0:
         raise ValueError(f"sigma={sigma}, must be > 0")
-    side = min(images.shape[-2:])
     # Mirroring cannot reach farther than the image.
-    width = min(2 * int(np.ceil(3 * sigma)) + 1, 2 * ((side - 1) // 2) + 1)
-    return tvf.gaussian_blur(images, [width, width], [sigma, sigma])
+    reach = min(math.ceil(3 * sigma), (min(images.shape[-2:]) - 1) // 2)
+    return tvf.gaussian_blur(images, 2 * reach + 1, sigma)
 
 
 def crop_as_released(images: Tensor, ratio: float = 140 / 32) -> Tensor:
@@ -112,13 +108,15 @@ def matched_indices(
     total = total if limit is None else min(total, limit)
     each = (total * shares).round().long().minimum(held)
     generator = random_generator(CONTROLS, seed)
-    chosen = []
-    for c, count in zip(present, each.tolist(), strict=True):
-        found = (classes == c).nonzero()[:, 0]
-        order = torch.randperm(len(found), generator=generator)
-        chosen.append(found[order[:count]])
-    chosen = torch.cat(chosen)
-    return chosen[torch.randperm(len(chosen), generator=generator)]
+
+    def shuffled(indices: Tensor) -> Tensor:
+        return indices[torch.randperm(len(indices), generator=generator)]
+
+    chosen = [
+        shuffled((classes == c).nonzero()[:, 0])[:count]
+        for c, count in zip(present, each.tolist(), strict=True)
+    ]
+    return shuffled(torch.cat(chosen))
 
 
 def normal_images(images: Tensor, judge: Judge) -> Tensor:

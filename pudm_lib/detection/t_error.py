@@ -18,15 +18,17 @@ from torch import Tensor, nn
 from pudm_lib.detection.batched import Encoder, over_batches
 from pudm_lib.diffusion.process import alphas_cumprod_of, linear_betas
 
-REDUCTIONS = ("score", "channel", "map")
+ALPHAS_CUMPROD = alphas_cumprod_of(linear_betas())  # DDPM's own, T = 1000
+
+# Over which of (B, C, H, W) the squares are summed.
+REDUCTIONS = {"score": (1, 2, 3), "channel": (2, 3), "map": (1,), "pixel": ()}
 
 
 def predict_eps(model: nn.Module, x_t: Tensor, t: int, condition=None) -> Tensor:
     """eps_theta(x_t, t), or eps_theta(z_t, t, c) with a condition (B, tokens, D)."""
     time = torch.full((len(x_t),), t, device=x_t.device)
-    if condition is None:
-        return model(x_t, time).sample
-    return model(x_t, time, encoder_hidden_states=condition).sample
+    options = {} if condition is None else {"encoder_hidden_states": condition}
+    return model(x_t, time, **options).sample
 
 
 def move(x_t: Tensor, eps_hat: Tensor, t: int, s: int, alphas_cumprod: Tensor):
@@ -58,35 +60,23 @@ def reverse(model, x_t, t: int, step_size: int, alphas_cumprod, condition=None):
 
 
 def up_and_back(
-    model, x0: Tensor, step_size: int, highest: int, alphas_cumprod, condition=None
+    model, x0, eps_0, step_size: int, highest: int, alphas_cumprod, condition=None
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """The shared trajectory: x0 moved up in steps, each step also taken back.
+
+    Args:
+        eps_0: predict_eps of x0 at t = 0, the same for every step_size.
 
     Yields, for t_se = step_size, 2 step_size, ..., highest:
         t_se, x_t (the node below t_se), x_up = phi(x_t), x_back = psi(x_up).
     """
-    x_t, eps_hat = x0, predict_eps(model, x0, 0, condition)
+    x_t, eps_hat = x0, eps_0
     for t in range(0, highest, step_size):
         x_up = move(x_t, eps_hat, t, t + step_size, alphas_cumprod)  # (5)
         eps_up = predict_eps(model, x_up, t + step_size, condition)
         x_back = move(x_up, eps_up, t + step_size, t, alphas_cumprod)  # (3)
         yield t + step_size, x_t, x_up, x_back
         x_t, eps_hat = x_up, eps_up
-
-
-def reduce_error(x_t: Tensor, x_back: Tensor, reduction: str = "score") -> Tensor:
-    """E = ||x_back - x_t||^2 (eqs. 6, 7).
-
-    Returns:
-        "score": (B,); "channel": (B, C), summed over pixels; "map": (B, H, W), summed
-        over channels.
-    """
-    if reduction not in REDUCTIONS:
-        raise ValueError(
-            f"reduction={reduction!r}, must be one of {', '.join(REDUCTIONS)}"
-        )
-    squares = (x_back - x_t).square()
-    return squares.sum({"score": (1, 2, 3), "channel": (2, 3), "map": (1,)}[reduction])
 
 
 def all_t_se(step_size: int, num_train_timesteps: int = 1000) -> list[int]:
@@ -114,41 +104,51 @@ def check_t_se(t_se: Sequence[int], step_size: int, num_train_timesteps: int) ->
 def t_errors(
     model: nn.Module,
     images: Tensor,
-    step_size: int,
+    step_size: int | Sequence[int],
     *,
     t_se: Sequence[int] | None = None,
     reduction: str = "score",
     condition: Tensor | None = None,
     encode: Encoder | None = None,
-    alphas_cumprod: Tensor | None = None,
+    alphas_cumprod: Tensor = ALPHAS_CUMPROD,
+    misaligned_as_released: bool = False,
     batch_size: int = 256,
 ) -> Tensor:
-    """E of every T_SE in one sweep: highest T_SE / step_size + 1 evaluations an image.
+    """E = ||x_back - x_t||^2 (eqs. 6, 7) of every T_SE in one sweep.
+
+    An image takes highest T_SE / step_size evaluations for each step_size, and one at
+    t = 0, from which all of them set out.
 
     Args:
         model: model(x_t, t).sample predicts the noise.
         images: uint8, or floats in [-1, 1], (N, C, H, W).
-        step_size: the paper's delta.
+        step_size: the paper's delta; with several, their rows follow each other.
         t_se: which steps, by their upper nodes; None: all that step_size allows.
-        reduction: "score", "channel" or "map", see `reduce_error`.
+        reduction: "score" sums an image's squares; "channel" over pixels, "map" over
+            channels; "pixel" does not.
         condition: text embeddings c, (N, tokens, D) or (1, tokens, D) (eqs. 9-13).
         encode: images -> latents, for a latent diffusion model (eq. 9). diffusers'
             AutoencoderKL: lambda x: vae.encode(x).latent_dist.mode() * scaling.
-        alphas_cumprod: (T,); None: DDPM's linear schedule with T = 1000.
+        alphas_cumprod: (T,).
+        misaligned_as_released: see `learned.step_inputs`.
         batch_size: images at once, a bound on memory.
 
     Returns:
-        float32 (K, N), (K, N, C) or (K, N, H, W), on the CPU, in the order of t_se.
+        float32 (K, N), (K, N, C), (K, N, H, W) or (K, N, C, H, W), on the CPU, in the
+        order of t_se.
 
     Raises:
         ValueError: a T_SE that is no positive multiple of step_size or lies above
             T - 1; images of another size or range than the model's.
     """
-    if alphas_cumprod is None:
-        alphas_cumprod = alphas_cumprod_of(linear_betas())
-    if t_se is None:
-        t_se = all_t_se(step_size, len(alphas_cumprod))
-    check_t_se(t_se, step_size, len(alphas_cumprod))
+    if reduction not in REDUCTIONS:
+        allowed = ", ".join(REDUCTIONS)
+        raise ValueError(f"reduction={reduction!r}, must be one of {allowed}")
+    last, summed = len(alphas_cumprod), REDUCTIONS[reduction]
+    sizes = [step_size] if isinstance(step_size, int) else step_size
+    nodes = [(s, all_t_se(s, last) if t_se is None else t_se) for s in sizes]
+    for size, wanted in nodes:
+        check_t_se(wanted, size, last)
     if condition is not None and len(condition) not in (1, len(images)):
         raise ValueError(
             f"condition of {len(condition)} images for {len(images)}: one each, or one"
@@ -159,20 +159,17 @@ def t_errors(
         if condition is not None:
             c = condition if len(condition) == 1 else condition[where]
             c = c.to(x).expand(len(x), -1, -1)
-        steps = up_and_back(model, x, step_size, max(t_se), alphas_cumprod, c)
-        found = {
-            level: reduce_error(x_t, x_back, reduction)
-            for level, x_t, _, x_back in steps
-            if level in t_se
-        }
-        return torch.stack([found[level] for level in t_se])
+        eps_0, rows = predict_eps(model, x, 0, c), []
+        for size, wanted in nodes:
+            steps = up_and_back(model, x, eps_0, size, max(wanted), alphas_cumprod, c)
+            found = {}
+            for level, x_t, x_up, x_back in steps:
+                if level in wanted:
+                    below = x_up if misaligned_as_released else x_t
+                    squares = (x_back - below).square()
+                    found[level] = squares.sum(summed) if summed else squares
+            rows += [found[level] for level in wanted]
+        return torch.stack(rows)
 
-    return over_batches(
-        errors,
-        model,
-        images,
-        batch_size=batch_size,
-        encode=encode,
-        description=f"t-errors, step {step_size}",
-        dim=1,
-    )
+    label = f"t-errors, step {step_size}"
+    return over_batches(errors, model, images, batch_size, label, encode=encode, dim=1)

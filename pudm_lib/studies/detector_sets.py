@@ -158,7 +158,7 @@ def _pixel_numbers(pairs) -> dict[str, tuple[float, float, float]]:
     columns = [
         np.mean([real.mean(0) for real, _ in both], axis=0),
         np.mean([generated.mean(0) for _, generated in both], axis=0),
-        np.mean([auc(*numbers, axis=0) for numbers in both], axis=0),
+        np.mean([auc(*(x.T for x in numbers)) for numbers in both], axis=0),
     ]
     return dict(zip(PIXEL_NUMBERS, np.stack(columns, 1).tolist(), strict=True))
 
