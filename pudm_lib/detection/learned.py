@@ -93,9 +93,6 @@ def fit_resnet(
     seed: int,
     steps: int = 400,
     batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
     device: str = "cpu",
     threads: int = 2,
 ) -> SmallResNet:
@@ -119,10 +116,7 @@ def fit_resnet(
         torch.manual_seed(seed)
         network = SmallResNet(torch.cat([real, generated])).to(device)
     optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
+        network.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4
     )
     half = batch_size // 2
     labels = torch.arange(2, device=device).repeat_interleave(half).float()
@@ -154,9 +148,7 @@ def pixel_statistics(images: Tensor) -> np.ndarray:
 
     Number of different values; mean and deviation; shares of black and white; mean
     absolute difference of neighbours across and down; what 3x3 smoothing takes away.
-
-    Args:
-        images: uint8 (N, C, H, W).
+    Images are uint8 (N, C, H, W).
     """
     if images.dtype != torch.uint8:
         raise ValueError(f"images of type {images.dtype}, must be uint8")

@@ -79,8 +79,7 @@ def bootstrap_interval(
 
     Args:
         statistic: of real and generated scores (..., N), (..., M), such as `auc`.
-        models: one pair of scores for each model, all with the same number of real
-            images.
+        models: scores of each model, all of the same real images.
         others: a second detector's scores of the same images, for the difference.
     """
     detectors = [models] if others is None else [models, others]

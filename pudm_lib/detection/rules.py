@@ -41,9 +41,6 @@ def choose_rule(validation: Mapping[Hashable, Scores]) -> Rule:
 
     Only a validation split may be given: max(AUC, 1 - AUC) of a test split is above
     0.5 for any detector, a useless one too.
-
-    Args:
-        validation: scores of each candidate.
     """
     if not validation:
         raise ValueError("no candidates to choose from")

@@ -13,11 +13,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             BETAS Draw draw_split measure_draw measure_estimates
         """.split(),
         "detector_runs": """
-            BATCH COARSE_LEVELS Measured detector_images measure_model
+            BATCH COARSE_LEVELS LEVELS Measured detector_images measure_model
         """.split(),
-        "detector_sets": """
-            LEVELS STUDIED measure_detectors measure_set parameters
-        """.split(),
+        "detector_sets": "STUDIED measure_detectors measure_set parameters".split(),
         "detector_tables": """
             LEADS SCORES all_detectors from_sweep mean_areas table_numbers
         """.split(),

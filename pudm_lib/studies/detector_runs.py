@@ -24,7 +24,11 @@ from pudm_lib.measures.judge import load_judge
 from pudm_lib.studies.detector_tables import all_detectors, from_sweep
 
 BATCH = 64  # images at once: a third faster than 256 on one core, whose cache they fit
+LEVELS = 256
 COARSE_LEVELS = 17  # as on the digits; what is left when both kinds are rounded to them
+# As chosen for the digits, on seed 100.
+STEP_SIZES = (50, 100, 165, 199, 330)
+NETWORK_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,22 @@ def measure_model(
     *,
     num_real: int,
     num_generated: int,
-    levels: int,
-    step_sizes: Sequence[int],
-    network_steps: int,
-    match: bool,
+    levels: int = LEVELS,
+    step_sizes: Sequence[int] = STEP_SIZES,
+    network_steps: int = NETWORK_STEPS,
+    match: bool = True,
 ) -> Measured:
-    """Made or read; arguments as `detector_study.measure` takes them."""
+    """Made or read: held-out normal images against the samples of one model.
+
+    Args:
+        e: its num_samples is what the generated images are taken from.
+        num_real, num_generated: images at most, half of them for validation.
+        levels: grey levels of both kinds.
+        step_sizes: of SeDID, 165 among them.
+        network_steps: of each detector network, 32 images a step.
+        match: give both kinds the same classes by the judge's eyes; False for models
+            that have not learned to draw them.
+    """
     pair = detector_images(e, num_real, num_generated, levels=levels, match=match)
     coarse_pair = tuple(quantise(images, COARSE_LEVELS) for images in pair)
     parts = {
@@ -72,15 +86,9 @@ def measure_model(
             sweep(model, *images, step_sizes, batch_size=BATCH)
             for images in (pair, coarse_pair)
         )
-        outcomes = all_detectors(
-            model,
-            found,
-            *pair,
-            seed=e.seed,
-            network_steps=network_steps,
-            device=resolve_device(e.training.device),
-            batch_size=BATCH,
-        )
+        options = {"seed": e.seed, "network_steps": network_steps, "batch_size": BATCH}
+        options["device"] = resolve_device(e.training.device)
+        outcomes = all_detectors(model, found, *pair, **options)
         kept = {
             "outcomes": [[n, *o.scores, o.accuracy] for n, o in outcomes.items()],
             "found": [[*key, *scores] for key, scores in found.items()],
@@ -96,8 +104,7 @@ def measure_model(
         name: Outcome((np.array(r), np.array(g)), accuracy)
         for name, r, g, accuracy in kept["outcomes"]
     }
-    coarse_outcomes = from_sweep(coarse, *coarse_pair)
-    return Measured(pair, outcomes, found, coarse_outcomes, coarse)
+    return Measured(pair, outcomes, found, from_sweep(coarse, *coarse_pair), coarse)
 
 
 def detector_images(
@@ -113,6 +120,6 @@ def detector_images(
         real = normal_images(real, judge)
     (order,) = split_indices(len(real), [1.0], seed=0)
     real = real[order[:num_real]]
-    options = {"seed": e.seed, "limit": num_generated}
-    samples = matched_images(run(e).samples, real, judge, **options)
-    return quantise(real, levels), quantise(samples, levels)
+    samples = run(e).samples
+    made = matched_images(samples, real, judge, seed=e.seed, limit=num_generated)
+    return quantise(real, levels), quantise(made, levels)

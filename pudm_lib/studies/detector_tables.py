@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from pudm_lib.data.pixels import to_model_range
-from pudm_lib.detection import scores as detectors
+from pudm_lib.detection import roc
 from pudm_lib.detection.learned import step_inputs
 from pudm_lib.detection.outcomes import (
     PAPER_STEP,
@@ -21,30 +21,19 @@ from pudm_lib.detection.outcomes import (
     early,
     half,
 )
-from pudm_lib.detection.roc import (
-    Scores,
-    auc,
-    bootstrap_interval,
-    mean_auc,
-    mean_auc_interval,
-    real_images_needed,
-    tpr_at_fpr,
-)
+from pudm_lib.detection.roc import Scores, auc, mean_auc, mean_auc_interval
 from pudm_lib.detection.rules import choose_rule
+from pudm_lib.detection.scores import denoising_loss, dire, pia, secmi
 
 RELEASED_T_SE = 990  # at which the released code's network compares levels
 
 # Scores of one noise level: function, levels to choose from, options.
 SCORES = {
-    "denoising loss, 1 noise": (detectors.denoising_loss, (150, 350, 600), {}),
-    "denoising loss, 10 noises": (
-        detectors.denoising_loss,
-        (150, 350, 600),
-        {"draws": 10},
-    ),
-    "SecMI": (detectors.secmi, (50, 100), {}),
-    "PIA": (detectors.pia, (50, 200, 600), {}),
-    "DIRE": (detectors.dire, (300, 600, 900), {"step_size": 100}),
+    "denoising loss, 1 noise": (denoising_loss, (150, 350, 600), {}),
+    "denoising loss, 10 noises": (denoising_loss, (150, 350, 600), {"draws": 10}),
+    "SecMI": (secmi, (50, 100), {}),
+    "PIA": (pia, (50, 200, 600), {}),
+    "DIRE": (dire, (300, 600, 900), {"step_size": 100}),
 }
 # Who is compared with whom, by how much the mean AUC is ahead.
 LEADS = (
@@ -173,12 +162,12 @@ def table_numbers(models: Sequence[Mapping[str, Outcome]]) -> dict:
         "leads": {f"{a} over {b}": lead(a, b) for a, b in LEADS},
     }
     for fpr in FALSE_POSITIVE_RATES:
-        if len(scores["SeDID Stat"][0][0]) >= real_images_needed(fpr):
-            rate = partial(tpr_at_fpr, fpr=fpr)
+        if len(scores["SeDID Stat"][0][0]) >= roc.real_images_needed(fpr):
+            rate = partial(roc.tpr_at_fpr, fpr=fpr)
             numbers[f"tpr_at_{fpr}"] = {
                 name: (
                     float(np.mean([rate(*s) for s in each])),
-                    bootstrap_interval(rate, each),
+                    roc.bootstrap_interval(rate, each),
                 )
                 for name, each in scores.items()
             }
