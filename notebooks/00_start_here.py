@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 
 import pudm_lib as pu
-from pudm_lib.measures import wilson_interval
 
 # %% tags=["parameters"]
 preset = "laptop"  # ci, laptop, gpu or paper
@@ -119,13 +118,15 @@ for wrong in ({"beta": 1.5}, {"metod": "pnu"}, {"dataset": "digits", "normal": "
 # **Predict.** Of 660 unlabeled digits 60 are odd. In a sheet of 40, how many frames do you expect?
 
 # %%
-framed = int(split.hidden_labels[:40].sum())
+hidden = split.hidden_labels[:40]
+framed = int(hidden.sum())
+sheets = {
+    f"U: {framed} of 40 are sensitive, and nobody told the model": (split.x_unlabeled, hidden),
+    "S: a few labelled sensitive images": (split.x_sensitive, np.ones(40, bool)),
+}
 with page.figure("00_data", 1, 2, figsize=(8.5, 2.6)) as (fig, axes):
-    u, s, hidden = split.x_unlabeled[:40], split.x_sensitive[:40], split.hidden_labels[:40]
-    pu.style.image_sheet(axes[0], u, columns=10, marked=hidden)
-    axes[0].set_title(f"U: {framed} of 40 are sensitive, and nobody told the model")
-    pu.style.image_sheet(axes[1], s, columns=10, marked=np.ones(40, bool))
-    axes[1].set_title("S: a few labelled sensitive images")
+    for ax, (title, (images, marked)) in zip(axes, sheets.items(), strict=True):
+        pu.style.image_sheet(ax, images[:40], columns=10, marked=marked, title=title)
     fig.numbers(framed_of_40=framed, sensitive_share=split.sensitive_share)
     fig.alt(f"""Two sheets of forty 8 by 8 pixel digits. On the left unlabeled ones, {framed} odd
         ones framed. On the right labelled odd digits, all framed.""")
@@ -172,35 +173,35 @@ sizes = [50, 200, 1000, 2000]
 coverage, widths = [], []
 for n in sizes:
     counts = generator.binomial(n, true_rate, repetitions)
-    known = {k: wilson_interval(k, n) for k in np.unique(counts)}
+    known = {k: pu.measures.wilson_interval(k, n) for k in np.unique(counts)}
     ends = np.array([known[k] for k in counts])
     coverage.append(((ends[:, 0] <= true_rate) & (true_rate <= ends[:, 1])).mean())
     widths.append((ends[:, 1] - ends[:, 0]).mean())
 
 # %%
 twenty = generator.binomial(200, true_rate, 20)
-ends = np.array([wilson_interval(k, 200) for k in twenty])
+ends = np.array([pu.measures.wilson_interval(k, 200) for k in twenty])
 misses = (ends[:, 0] > true_rate) | (ends[:, 1] < true_rate)
+missed = int(misses.sum())
 
 # %%
-with page.figure("00_intervals", 1, 2, figsize=(8.5, 2.9)) as (fig, axes):
+with page.figure("00_intervals", 1, 2, figsize=(8.5, 2.9)) as (fig, (left, right)):
     for i, k in enumerate(twenty):
         bars = pu.style.error_bars([k / 200], [ends[i]])
         marker, colour = ("s", pu.SENSITIVE) if misses[i] else ("o", pu.NORMAL)
-        axes[0].errorbar(i, k / 200, yerr=bars, fmt=marker, color=colour, markersize=4)
-    axes[0].axhline(true_rate, color="0.4", linestyle="--")
-    axes[0].set(xlabel="repetition", ylabel="rate and interval, n = 200")
-    axes[0].set_title(f"{int(misses.sum())} of 20 intervals miss the truth")
-    axes[1].plot(sizes, widths, "o-", color=pu.NORMAL)
-    axes[1].set(xlabel="samples", ylabel="width of the interval", xscale="log", yscale="log")
-    axes[1].set_title("Four times the samples, half the width")
+        left.errorbar(i, k / 200, yerr=bars, fmt=marker, color=colour, markersize=4)
+    left.axhline(true_rate, color="0.4", linestyle="--")
+    left.set(xlabel="repetition", ylabel="rate and interval, n = 200")
+    left.set_title(f"{missed} of 20 intervals miss the truth")
+    right.loglog(sizes, widths, "o-", color=pu.NORMAL)
+    right.set(xlabel="samples", ylabel="width of the interval")
+    right.set_title("Four times the samples, half the width")
     fig.numbers(sizes=sizes, coverage=coverage, widths=widths)
     covers = "the Wilson interval covers at least 93 % at every size"
     fig.check(covers, min(coverage), at_least=0.93)
-    fig.alt(f"""Left: twenty simulated rates with intervals around a true rate of 0.95,
-        {int(misses.sum())} of them missing it. Right: the width of the interval against the
-        sample size on log axes, falling from {widths[0]:.2f} at 50 to {widths[-1]:.3f} at
-        2,000 samples.""")
+    fig.alt(f"""Left: twenty simulated rates with intervals, {missed} of which miss the true rate
+        of 0.95. Right: the interval's width falls from {widths[0]:.2f} at 50 samples to
+        {widths[-1]:.3f} at 2,000, on log axes.""")
 
 # %% [markdown]
 # *Caption. Left: square markers are intervals that miss the true rate (dashed). Right: mean width over all repetitions.*
@@ -270,7 +271,7 @@ except pu.data.DataError as error:
 #
 # <details><summary>Hint</summary>
 #
-# The width falls with the square root of the number of samples. Try `wilson_interval` with growing $n$.
+# The width falls with the square root of the number of samples. Try `pu.measures.wilson_interval` with growing $n$.
 #
 # </details>
 #
@@ -278,7 +279,7 @@ except pu.data.DataError as error:
 #
 # ```python
 # n = 100
-# while np.diff(wilson_interval(round(0.95 * n), n))[0] > 0.01:
+# while np.diff(pu.measures.wilson_interval(round(0.95 * n), n))[0] > 0.01:
 #     n = int(n * 1.1)
 # print(n)
 # assert 6000 < n < 9000

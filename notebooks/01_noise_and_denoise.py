@@ -20,13 +20,9 @@
 # > **Time and hardware.** Presets `laptop`, `gpu` and `paper`: about 20 seconds on one CPU core (the chapter is the same for all three). Preset `ci`: seconds, no claim checked.
 
 # %%
-import math
-from itertools import pairwise
-
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import norm
 from sklearn.datasets import load_digits
 
 import pudm_lib as pu
@@ -85,9 +81,9 @@ betas = pu.diffusion.linear_betas(num_train_timesteps)
 alphas_cumprod = pu.diffusion.alphas_cumprod_of(betas)
 factor, noise_variance, difference = 1.0, 0.0, 0.0
 for b, a in zip(betas.tolist(), alphas_cumprod.tolist(), strict=True):
-    factor = math.sqrt(1 - b) * factor  # (1)
+    factor = np.sqrt(1 - b) * factor  # (1)
     noise_variance = (1 - b) * noise_variance + b  # (1)
-    off = max(abs(factor - math.sqrt(a)), abs(noise_variance - (1 - a)))  # (2)
+    off = max(abs(factor - np.sqrt(a)), abs(noise_variance - (1 - a)))  # (2)
     difference = max(difference, off)
 print(f"largest difference over {num_train_timesteps} steps: {difference:.1e}")
 print(f"share of the picture's variance left at the end: {alphas_cumprod[-1]:.1e}")
@@ -120,8 +116,7 @@ bare = {"subplot_kw": {"xticks": [], "yticks": []}}
 with page.figure("01_digit_noised", 2, 6, figsize=(8, 3.3), **bare) as (fig, axes):
     for ax, picture in zip(axes, [*x_t, *denoised], strict=True):
         ax.imshow(picture.reshape(8, 8), cmap="gray", vmin=-1.3, vmax=1.3)
-    for ax, index in zip(axes, shown_t, strict=False):
-        ax.set_title(f"index {index}")
+    pu.style.titles(axes[:6], *[f"index {index}" for index in shown_t])
     axes[0].set_ylabel("noisy $x_t$")
     axes[6].set_ylabel(r"best guess $\mathbb{E}[x_0|x_t]$")
     fig.suptitle("The best guess at a vanished digit is the mean of all digits", x=0.01, ha="left")
@@ -130,9 +125,8 @@ with page.figure("01_digit_noised", 2, 6, figsize=(8, 3.3), **bare) as (fig, axe
     fig.check("with no signal left the best guess is the mean digit", to_mean, at_most=0.1)
     nearer = "a tenth of the way in, the guess is nearer the digit than the noisy picture"
     fig.check(nearer, noisy_off / to_digit, at_least=1.2)
-    fig.alt("""Six columns from clean to noise. Upper row: an 8 by 8 handwritten zero drowns in
-        noise. Lower row: the best guess at it stays sharp at first, then blurs into the grey
-        average of all digits.""")
+    fig.alt("""Six columns from clean to noise. Upper row: a handwritten zero of 8 by 8 pixels
+        drowns in noise. Lower row: the best guess, sharp at first, ends as a grey blot.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -164,33 +158,25 @@ densities = torch.stack([world.noised(a).log_prob(line[:, None]).exp() for a in 
 inner = densities[:, 1:-1]  # (T, 399), one row a step
 bumps = ((inner > densities[:, :-2]) & (inner > densities[:, 2:])).sum(1)
 merges = [int((bumps > n).sum()) for n in (2, 1)]
-standard = torch.tensor(norm.pdf(line))
+standard = torch.distributions.Normal(0.0, 1.0).log_prob(line).exp()
 end_distance = 0.5 * (densities[-1] - standard).abs().sum() * (line[1] - line[0])
-print(f"two bumps from index {merges[0]}, one from {merges[1]}")
-print(f"total variation distance of x_T from N(0, 1): {end_distance:.1e}")
-drawn = torch.logspace(0, math.log10(num_train_timesteps), 250).long().unique()
-
-# %%
 with page.figure("01_density_over_time", figsize=(8, 3.2)) as (fig, ax):
-    image = ax.pcolormesh(drawn, line, densities[drawn - 1].T, cmap="cividis")
+    image = ax.pcolormesh(range(1, 1 + len(densities)), line, densities.T, cmap="cividis", zorder=2)
     ax.plot(merges, (1.0, 0.2), "o", color="white", markeredgecolor="black")
-    ax.set(xscale="log", xlim=(1, drawn[-1]), xlabel="step $t$", ylabel="$x_t$")
-    ax.set_title("Noise melts three bumps into a standard normal density")
-    ax.grid(False)
+    ax.set(xscale="log", xlim=(1, None), xlabel="step $t$", ylabel="$x_t$")
+    ax.set_title(f"Noise melts three bumps into two (index {merges[0]}), then one ({merges[1]})")
     fig.colorbar(image, label="density of $x_t$")
     fig.numbers(total_variation_at_T=end_distance, bumps_merge_at_index=merges)
     fig.check("x_T is within total variation 0.01 of N(0, 1)", end_distance, at_most=0.01)
     later = "from two bumps to one takes more noise than from three to two"
     fig.check(later, merges[1] / max(merges[0], 1), at_least=1.2)
-    fig.alt("""Heat map of the density of x_t over the steps, on a logarithmic axis. Three bright
-        bands at the left widen and fade; a white dot marks where the upper two have merged, a
-        second one where the lower joins them; at the right one broad band around zero
-        remains.""")
+    fig.alt("""Heat map of the density of x_t over the steps, on a logarithmic axis. Of three bright
+        bands the upper two merge first, at a white dot, and later the lower joins them.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Not at once. The upper two merge first, and the lower one joins them later, at the indices printed above. Detail goes before coarse structure, so a denoiser, which walks the other way, decides coarse things first.
+# Not at once. The upper two merge first, and the lower one joins them later, at the indices in the title. Detail goes before coarse structure, so a denoiser, which walks the other way, decides coarse things first.
 #
 # </details>
 #
@@ -228,7 +214,6 @@ for index in face_t:
     found = (identity_3, identity_4, slope - score, integral - mean[:, 0])
     off = {name: max(off[name], d.abs().max().item()) for name, d in zip(off, found, strict=True)}
 print({name: f"{value:.0e}" for name, value in off.items()})
-styles = ((pu.BLUE, "-"), (pu.ORANGE, "--"), (pu.GREEN, ":"))
 
 # %%
 faces = (
@@ -238,19 +223,16 @@ faces = (
 )
 with page.figure("01_one_thing", 1, 3, figsize=(8, 3)) as (fig, axes):
     for ax, (face, label, limit) in zip(axes, faces, strict=True):
-        for index, (colour, style) in zip(face_t, styles, strict=True):
-            values = face(line[:, None], alphas_cumprod[index])
-            ax.plot(line, values, style, color=colour, label=f"index {index}")
+        shown = {f"index {i}": face(line[:, None], alphas_cumprod[i]) for i in face_t}
+        pu.style.curves(ax, line, shown)
         ax.set(xlabel="$x_t$", title=label, xlim=(-2, 2), ylim=(-limit, limit))
     axes[0].legend(handlelength=1.6)
-    title = "Clean point, noise and score: each curve determines the other two"
-    fig.suptitle(title, x=0.01, ha="left")
+    fig.suptitle("Clean point, noise and score determine each other", x=0.01, ha="left")
     fig.numbers(t=face_t, largest_difference=off)
     for name, value in off.items():
         fig.check(f"posterior mean, score and noise agree: {name}", value, at_most=1e-10)
-    fig.alt("""Three panels over x_t at three noise levels. The clean-point curves climb in steps
-        from one bump of the mixture to the next, smoother with more noise; the noise and score
-        curves are mirror-image saw teeth with the same steps.""")
+    fig.alt("""Three panels over x_t at three noise levels. The clean point climbs in steps from
+        bump to bump, smoother with more noise; noise and score are mirrored saw teeth.""")
 
 # %% [markdown]
 # All three bend at the same places: where $x_t$ could have come from two bumps, the best guess moves from one to the other. *Caption. The exact posterior mean, noise and score of the 1-D world at three noise levels.*
@@ -291,8 +273,7 @@ with page.figure("01_two_dimensions", 1, 3, figsize=(8, 3.3), **square) as (fig,
         arrows = (guess - x_t)[:60].T
         ax.quiver(*x_t[:60].T, *arrows, color=pu.BLUE, width=0.006, **true_length)
         ax.plot(*p_sensitive.means.T, "x", color=pu.SENSITIVE, ms=8, mew=2)
-        ax.set(title=f"index {index}", xlabel="$x_1$", xlim=(-3, 3), ylim=(-3, 3))
-    axes[0].set_ylabel("$x_2$")
+        ax.set(title=f"index {index}", xlabel="$x_1$", ylabel="$x_2$", xlim=(-3, 3), ylim=(-3, 3))
     fig.suptitle("More noise moves the best guess to the middle", x=0.01, ha="left")
     fig.numbers(t=levels, squared_error=errors, error_ratio=ratios)
     fig.numbers(mean_distance_from_the_middle=radii)
@@ -300,9 +281,8 @@ with page.figure("01_two_dimensions", 1, 3, figsize=(8, 3.3), **square) as (fig,
     fig.check(best, ratios.min(), at_least=1.1)
     nearer = (radii[:-1] / radii[1:]).min()
     fig.check("the guess moves to the middle at each level", nearer, at_least=1.2)
-    fig.alt("""Three panels with a ring of five grey blobs and two vermillion crosses for
-        sensitive blobs. Blue arrows from noisy points end on blobs at low noise, between blobs
-        at middle noise and near the middle of the ring at high noise.""")
+    fig.alt("""Three panels: a ring of five grey blobs, crosses on two sensitive ones. Arrows from
+        noisy points end on blobs, then between them, then near the middle of the ring.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -357,23 +337,21 @@ pd.concat(tables, names=["T", "place"]).round(5)
 
 # %%
 T = step_counts[-1]
-cumulative = terms[T].kl.cumsum(0) / terms[T].kl.sum(0)  # (T - 1, 3)
-half_cost = torch.tensor([int((c < 0.5).sum()) for c in cumulative.T]) / T
-with page.figure("01_elbo_terms", 1, 2, figsize=(8, 3.4)) as (fig, axes):
-    for i, (place, (colour, style)) in enumerate(zip(places, styles, strict=True)):
-        axes[0].loglog(range(2, T + 1), terms[T].kl[:, i], style, color=colour, label=place)
-        axes[1].semilogx(range(2, T + 1), 100 * cumulative[:, i], style, color=colour)
-    axes[0].set(xlabel="step $t$", ylabel="KL term (nats)", title="One KL term a step ...")
-    axes[0].legend()
-    axes[1].set(xlabel="step $t$", ylabel="share of their sum (%)")
-    axes[1].set_title("... and half of their sum comes early")
+steps, kl = range(2, T + 1), dict(zip(places, terms[T].kl.T, strict=True))
+so_far = {place: 100 * part.cumsum(0) / part.sum() for place, part in kl.items()}
+half_cost = torch.tensor([int((part < 50).sum()) for part in so_far.values()]) / T
+log_steps = {"subplot_kw": {"xscale": "log", "xlabel": "step $t$"}}
+with page.figure("01_elbo_terms", 1, 2, figsize=(8, 3.4), **log_steps) as (fig, axes):
+    pu.style.curves(axes[0], steps, kl, loc="best")
+    pu.style.curves(axes[1], steps, so_far)
+    axes[0].set(ylabel="KL term (nats)", yscale="log", title="One KL term a step ...")
+    axes[1].set(ylabel="share of their sum (%)", title="... and half of their sum comes early")
     axes[1].axhline(50, color=pu.GREY, linewidth=0.8)
     fig.numbers(T=T, x0=places, half_of_the_kl_at_share_of_T=half_cost, elbo=terms[T].elbo)
     early = "half of the KL cost falls in the first tenth of the schedule"
     fig.check(early, half_cost.max(), at_most=0.1)
-    fig.alt("""Left: the KL term of each step on logarithmic axes for three points; it falls by
-        orders of magnitude from the first steps to the last. Right: its running sum passes half
-        within the first tenth of the steps for all three points.""")
+    fig.alt("""Left: the KL terms of three points on logarithmic axes fall by orders of magnitude
+        over the steps. Right: their running sums pass half within the first tenth.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -396,7 +374,7 @@ for T in step_counts:
         exact[T], x_places, schedules[T], paths=num_paths, **walk
     )  # (5)
     columns = {"by terms": terms[T].elbo, "by paths": draws.mean(0)}  # draws: (num_paths, 3)
-    columns["standard error"] = draws.std(0) / math.sqrt(num_paths)
+    columns["standard error"] = draws.std(0) / np.sqrt(num_paths)
     tables[T] = pd.DataFrame(columns, index=list(places))
 compared = pd.concat(tables, names=["T", "place"])
 off_by = (compared["by paths"] - compared["by terms"]) / compared["standard error"]
@@ -423,22 +401,18 @@ def average_gap(T, variance, nodes=x0_nodes):
     return ((log_q - bound) * log_q.exp()).sum().item() * (6 / (nodes - 1))  # (9)
 
 
-gaps = {choice: [average_gap(T, choice) for T in step_counts] for choice in ("beta", "posterior")}
+gaps = {v: np.array([average_gap(T, v) for T in step_counts]) for v in ("beta", "posterior")}
+table = pd.DataFrame({"gap by quadrature": gaps[variance]}, pd.Index(step_counts, name="T"))
 halved = [average_gap(T, variance, nodes=x0_nodes // 2 + 1) for T in step_counts]
-quadrature_error = [abs(g - h) for g, h in zip(gaps[variance], halved, strict=True)]
-
-# %%
-sampled, half_width = [], []
+table["its error"] = abs(table["gap by quadrature"] - halved)
 for T in step_counts:
     generator = pu.random_generator(seed, 5, T)
     x = world.sample(2 * num_paths, generator)
     walk = {"paths": 1, "variance": variance, "generator": generator}
     draws = world.log_prob(x) - pu.elbo.elbo_monte_carlo(exact[T], x, schedules[T], **walk)[0]
-    sampled.append(draws.mean().item())
-    half_width.append(1.96 * draws.std().item() / math.sqrt(len(x)))
-by_sums = {"gap by quadrature": gaps[variance], "its error": quadrature_error}
-by_paths = {"gap by paths": sampled, "± 95 %": half_width}
-pd.DataFrame(by_sums | by_paths, index=pd.Index(step_counts, name="T")).map("{:.3g}".format)
+    half_width = 1.96 * draws.std() / np.sqrt(len(x))
+    table.loc[T, ["gap by paths", "± 95 %"]] = draws.mean().item(), half_width.item()
+table.map("{:.3g}".format)
 
 # %% [markdown]
 # In 1-D even $p_\theta(x_0)$ itself can be had: push the density $\mathcal N(0, 1)$ through the $T$ reverse steps on a grid. The library does so in `elbo.model_density_on_grid`, about fifteen lines. Then (9) can be split into its two parts.
@@ -453,48 +427,38 @@ for T in coarse:
     density = pu.elbo.model_density_on_grid(exact[T], grid, schedules[T], variance=variance)
     log_model[T] = density.log()
     wrong_density.append(((log_q - log_model[T]) * log_q.exp()).sum().item() * 0.02)  # (9)
-for T, part, gap in zip(coarse, wrong_density, gaps[variance], strict=False):
-    print(f"T={T:4d}: gap {gap:.4f} = wrong density {part:.4f} + slack of Jensen {gap - part:.4f}")
-
-# %%
-falls = {name: [a / b for a, b in pairwise(g)] for name, g in gaps.items()}
+gap, error, by_paths, width = table.to_numpy().T
+for T, part, whole in zip(coarse, wrong_density, gap, strict=False):
+    print(
+        f"T={T:4d}: gap {whole:.4f} = wrong density {part:.4f} + slack of Jensen {whole - part:.4f}"
+    )
+falls = {name: g[:-1] / g[1:] for name, g in gaps.items()}
 for name, factors in falls.items():
     print(f"variance {name}: one T to the next divides the gap by", [f"{f:.1f}" for f in factors])
-gap, width = np.array(gaps[variance]), np.array(half_width)
-lowest = (gap - quadrature_error).min()
-apart = (abs(sampled - gap) / (width / 1.96)).max()  # in standard errors
+lowest = (gap - error).min()
+apart = (abs(by_paths - gap) / (width / 1.96)).max()  # in standard errors
 share = (wrong_density / gap[:2]).max()
-looks = {
-    "posterior": (pu.ORANGE, "s", r"$\sigma_t^2 = \tilde\beta_t$"),
-    "beta": (pu.BLUE, "o", r"$\sigma_t^2 = \beta_t$"),
-}
-curves = {"data": log_q} | {f"$T = {T}$": log_model[T] for T in coarse}
-lines = ((pu.BLACK, "-"), *styles[1:])
-inverse = [gaps["beta"][-1] * step_counts[-1] / T for T in step_counts]
-found = {"gap": gaps, "quadrature_error": quadrature_error, "gap_by_paths": sampled}
-found |= {"half_width_95": half_width, "wrong_density": wrong_density}
+inverse = gaps["beta"][-1] * step_counts[-1] / np.array(step_counts)
 
 # %%
+labels = (r"$\sigma_t^2 = \beta_t$", r"$\sigma_t^2 = \tilde\beta_t$", "slope of $1/T$")
+fall = dict(zip(labels, (*gaps.values(), inverse), strict=True))
+blur = {"data": log_q.exp()} | {f"$T = {T}$": log_model[T].exp() for T in coarse}
+left, right = (pu.BLUE, pu.ORANGE, pu.GREY), (pu.BLACK, pu.ORANGE, pu.GREEN)
 with page.figure("01_gap_falls", 1, 2, figsize=(8, 3.5)) as (fig, axes):
-    for choice, (colour, marker, label) in looks.items():
-        axes[0].loglog(step_counts, gaps[choice], marker=marker, color=colour, label=label)
-    axes[0].loglog(step_counts, inverse, ":", color=pu.GREY, label="slope of $1/T$")
-    axes[0].set(xlabel="steps $T$", ylabel="average gap (nats)")
-    axes[0].set_title(r"The gap closes, if $\sigma_t^2 = \beta_t$")
-    for (label, log_density), (colour, style) in zip(curves.items(), lines, strict=True):
-        axes[1].plot(grid, log_density.exp(), style, color=colour, label=label)
+    pu.style.curves(axes[0], step_counts, fall, left, ("o-", "s-", ":"), loc="lower left")
+    pu.style.curves(axes[1], grid, blur, right, loc="upper center", ncols=3)
+    axes[0].set(xlabel="steps $T$", ylabel="average gap (nats)", xscale="log", yscale="log")
     axes[1].set(xlim=(-2.2, 2.2), ylim=(0, 1.1), xlabel="$x_0$", ylabel="density")
-    axes[1].set_title("Few steps blur the model's density")
-    axes[0].legend(loc="lower left")
-    axes[1].legend(loc="upper center", ncols=3)
-    fig.numbers(step_counts=step_counts, **found)
+    pu.style.titles(axes, r"The gap closes if $\sigma_t^2 = \beta_t$", "Few steps blur the density")
+    fig.numbers(step_counts=step_counts, gap=gaps, quadrature_error=error)
+    fig.numbers(gap_by_paths=by_paths, half_width_95=width, wrong_density=wrong_density)
     fig.check("the average gap is >= 0 for every T (less its quadrature error)", lowest, at_least=0)
     fig.check("the gap at least halves from one T to the next", min(falls["beta"]), at_least=2)
     fig.check("quadrature and paths give one gap, in standard errors", apart, at_most=4)
     fig.check("KL(data || model) is at most the gap, (9)", share, at_most=1)
-    fig.alt("""Left: over the steps the average gap between log density and ELBO falls about as
-        one over T with variance beta, hardly with the posterior variance. Right: the data's
-        three bumps, which the ten-step model blurs and the hundred-step model nearly follows.""")
+    fig.alt("""Left: the average gap falls about as one over T with variance beta, hardly with the
+        posterior's. Right: ten steps blur the data's three bumps, a hundred nearly match.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -513,28 +477,21 @@ with page.figure("01_gap_falls", 1, 2, figsize=(8, 3.5)) as (fig, axes):
 T = step_counts[0]
 window = grid[inside := grid.abs() <= 2.0]
 bound = pu.elbo.elbo_terms(exact[T], window[:, None], schedules[T], **options).elbo
-against_data = log_q[inside] - bound
-against_model = log_model[T][inside] - bound
-lowest = {"lowest_against_data": against_data.min(), "lowest_against_model": against_model.min()}
-
-# %%
-labels = (r"data: $\log q - \mathcal{L}$", r"model: $\log p_\theta - \mathcal{L}$")
+data, model = log_q[inside] - bound, log_model[T][inside] - bound
+low_data, low_model = data.min(), model.min()
+shown = {r"data: $\log q - \mathcal{L}$": data, r"model: $\log p_\theta - \mathcal{L}$": model}
+title = f"The bound holds for the model everywhere, for the data only on average ($T = {T}$)"
+never = "the ELBO is nowhere above the model's log density"
 with page.figure("01_gap_at_a_point", figsize=(8, 3.2)) as (fig, ax):
     ax.axhline(0, color=pu.GREY, linewidth=1)
-    ax.plot(window, against_data, color=pu.VERMILLION, label=labels[0])
-    ax.plot(window, against_model, "--", color=pu.BLUE, label=labels[1])
-    ax.set(xlabel="$x_0$", ylabel="gap (nats)", ylim=(-3, 3.5))
-    title = "The bound holds for the model everywhere, for the data only on average"
-    ax.set_title(f"{title} ($T = {T}$)")
-    ax.legend(loc="upper center", ncols=2)
-    fig.numbers(T=T, **lowest)
+    pu.style.curves(ax, window, shown, (pu.VERMILLION, pu.BLUE), loc="upper center", ncols=2)
+    ax.set(xlabel="$x_0$", ylabel="gap (nats)", ylim=(-3, 3.5), title=title)
+    fig.numbers(T=T, lowest_against_data=low_data, lowest_against_model=low_model)
     fig.check("sum of terms = Monte Carlo, in standard errors", abs(off_by).max(), at_most=4)
-    never = "the ELBO is nowhere above the model's log density"
-    fig.check(never, against_model.min(), at_least=-1e-6)
-    fig.check("at some point it is above the data's log density", against_data.min(), at_most=-0.1)
-    fig.alt("""Two curves over x_0. The model's log density minus the ELBO stays above zero
-        everywhere. The data's log density minus the ELBO is positive on the bumps of the
-        density and drops below zero in the valleys and tails.""")
+    fig.check(never, low_model, at_least=-1e-6)
+    fig.check("at some point it is above the data's log density", low_data, at_most=-0.1)
+    fig.alt("""Two curves over x_0. The model's log density minus the ELBO stays above zero; the
+        data's is positive on the bumps and drops below zero in the valleys and tails.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -556,6 +513,8 @@ with page.figure("01_gap_at_a_point", figsize=(8, 3.2)) as (fig, ax):
 # $$\ell(x_0) = \mathbb E_{t, \epsilon}\, \lVert \epsilon - \hat\epsilon(x_t, t) \rVert^2. \tag{11}$$
 #
 # The cell computes $\mathbb E \lVert \epsilon - \hat\epsilon \rVert^2$ at each step, multiplies by $w_t$ and compares with the terms from before, constants removed.
+#
+# **Predict, then run.** A picture's fine strokes are decided at small $t$, its coarse shape at large $t$. Which of the two does the simplified loss favour, compared with the ELBO?
 
 # %%
 T = step_counts[-1]
@@ -569,40 +528,30 @@ for i, x in enumerate(x_places[:, 0]):
 tilde = pu.diffusion.posterior_variances(schedules[T])[1:]
 ratio = tilde / pu.diffusion.reverse_variances(schedules[T], variance)[1:]
 constants = 0.5 * (ratio - 1 - ratio.log())[:, None]
-weights_off = (w[1:, None] * ell[1:] + constants - terms[T].kl).abs().max()  # (10)
+w_off = (w[1:, None] * ell[1:] + constants - terms[T].kl).abs().max()  # (10)
 spread = w.max() / w.min()
-print(f"largest difference between (8) and (10): {weights_off:.0e}")
+print(f"largest difference between (8) and (10): {w_off:.0e}")
 print(f"largest w / smallest w: {spread:.0f}")
 
-# %% [markdown]
-# **Predict, then run.** A picture's fine strokes are decided at small $t$, its coarse shape at large $t$. Which of the two does the simplified loss favour, compared with the ELBO?
-
-# %%
 shares = {"ELBO": (w[:, None] * ell).sum(1), "simplified": ell.sum(1)}
-shares = {name: (part / part.sum()).cumsum(0) for name, part in shares.items()}
-first_tenth = {name.lower(): share[T // 10].item() for name, share in shares.items()}
+shares = {name: 100 * (part / part.sum()).cumsum(0) for name, part in shares.items()}
+tenth = {name.lower(): share[T // 10].item() / 100 for name, share in shares.items()}
 
 # %%
+steps, weights_of = range(1, T + 1), {"ELBO": w, "simplified": w.mean().expand(T)}
+smaller = "the simplified loss gives the first tenth of the steps a smaller share"
 with page.figure("01_dropped_weights", 1, 2, figsize=(8, 3.4)) as (fig, axes):
-    axes[0].loglog(range(1, T + 1), w, color=pu.BLUE, label="ELBO")
-    axes[0].axhline(w.mean(), ls="--", color=pu.ORANGE, label="simplified")
-    axes[0].set(xlabel="step $t$", ylabel="weight $w_t$", title="The loss drops steep weights ...")
-    for (label, share), (colour, style) in zip(shares.items(), styles[:2], strict=True):
-        axes[1].plot(range(1, T + 1), 100 * share, style, color=colour, label=label)
+    pu.style.curves(axes[0], steps, weights_of, loc="best")
+    pu.style.curves(axes[1], steps, shares, loc="best")
+    pu.style.titles(axes, "The loss drops steep weights ...", "... and weighs early steps less")
+    axes[0].set(xlabel="step $t$", ylabel="weight $w_t$", xscale="log", yscale="log")
     axes[1].set(xlabel="step $t$", ylabel="share of the error so far (%)")
-    axes[1].set_title("... and cares less about early steps")
-    for ax in axes:
-        ax.legend()
-    fig.numbers(T=T, largest_over_smallest=spread, share_of_first_tenth=first_tenth)
-    fig.numbers(difference=weights_off)
-    fig.check("the weighted errors and constants are the KL terms, (10)", weights_off, at_most=1e-9)
+    fig.numbers(T=T, largest_over_smallest=spread, share_of_first_tenth=tenth, difference=w_off)
+    fig.check("the weighted errors and constants are the KL terms, (10)", w_off, at_most=1e-9)
     fig.check("the dropped weights span a factor of ten or more", spread, at_least=10)
-    smaller = "the simplified loss gives the first tenth of the steps a smaller share"
-    fig.check(smaller, first_tenth["elbo"] - first_tenth["simplified"], at_least=0.05)
-    fig.alt("""Left: the ELBO's weight of the squared noise error falls steeply over the first
-        steps on logarithmic axes and rises a little at the end, while the simplified loss has
-        one constant weight. Right: under the ELBO most of the error is collected in the first
-        steps, under the simplified loss later.""")
+    fig.check(smaller, tenth["elbo"] - tenth["simplified"], at_least=0.05)
+    fig.alt(f"""Left: over the steps the ELBO's weight falls by a factor of {spread:.0f}, the loss's
+        is constant. Right: the ELBO collects most of the error early, the loss later.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>

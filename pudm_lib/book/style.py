@@ -2,6 +2,7 @@
 apart (Okabe and Ito 2008), and the few drawings that more than one chapter uses."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -64,7 +65,12 @@ def use_book_style() -> None:
 
 
 def image_sheet(
-    axes: Axes, images, *, columns: int, marked: Sequence[bool] | None = None
+    axes: Axes,
+    images,
+    *,
+    columns: int,
+    marked: Sequence[bool] | None = None,
+    title: str = "",
 ) -> None:
     """Images side by side on one axes; the marked ones (sensitive) get a frame and a
     corner dot, so that neither colour nor position alone carries the message.
@@ -73,6 +79,7 @@ def image_sheet(
         images: uint8 (B, C, H, W).
         columns: images in a row.
         marked: (B,) or None.
+        title: of the sheet.
     """
     pictures = to_display(images)
     cell = pictures.shape[1] + 2  # a picture and its white edge
@@ -87,6 +94,7 @@ def image_sheet(
             axes.plot(left + 1, top + 1, marker="o", color=SENSITIVE, markersize=4)
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_axis_off()
+    axes.set_title(title)
 
 
 def histogram_columns(axes: Axes, ends: tuple, values, low: float, high: float):
@@ -106,11 +114,40 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 3) -> None:
     figure.legend(*handles, loc="outside lower center", ncols=columns)
 
 
+def titles(axes: Sequence[Axes], *words: str, **shared) -> None:
+    """A title for each of the axes; what they share goes to `Axes.set` as it is."""
+    for ax, title in zip(axes, words, strict=True):
+        ax.set(title=title, **shared)
+
+
 def error_bars(values, intervals) -> np.ndarray:
     """(n,) values and (n, 2) intervals -> matplotlib's (2, n) lengths, never negative
     (rounding can put an interval's end a hair inside its value)."""
     values, intervals = np.asarray(values), np.asarray(intervals)
     return np.maximum(0, [values - intervals[:, 0], intervals[:, 1] - values])
+
+
+def curves(
+    axes: Axes,
+    x,
+    lines: Mapping[str, Any],
+    colours: Sequence[str] = (BLUE, ORANGE, GREEN),
+    dashes: Sequence[str] = ("-", "--", ":"),
+    **legend,
+) -> None:
+    """A line over x for each name -> y, with a colour and a dash of its own.
+
+    Args:
+        dashes: as matplotlib writes them, with a mark if there is one: "--", "o-".
+        legend: options of the axes' legend; there is none without them.
+    """
+    n = len(lines)
+    for (name, y), colour, dash in zip(
+        lines.items(), colours[:n], dashes[:n], strict=True
+    ):
+        axes.plot(x, y, dash, color=colour, label=name)
+    if legend:
+        axes.legend(**legend)
 
 
 def marked_lines(
