@@ -171,7 +171,7 @@ def test_help_gives_ranges_and_defaults(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "--beta FLOAT share of sensitive images in U, 0 <= beta < 1" in text
+    assert "--beta FLOAT share of sensitive images in U, in [0, 1)" in text
     for name in setting_fields():
         assert name == "seed" or f"--{name.replace('_', '-')} " in text
 

@@ -1,5 +1,6 @@
 """The loop: exact resumption, stratified batches, refusals, and that it learns."""
 
+import doctest
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import torch
 
 from pudm_lib.diffusion.networks import MLPDenoiser, make_unet
 from pudm_lib.diffusion.process import random_generator
+from pudm_lib.machine import checks
 from pudm_lib.machine.store import CheckpointError, load_tensors, save_tensors
 from pudm_lib.training.augment import affine
 from pudm_lib.training.batches import Shuffled, TrainingImages, batch_order
@@ -139,7 +141,7 @@ def test_a_loss_that_is_not_finite_names_step_and_terms(tmp_path):
         ({"beta": -0.1}, r"beta=-0.1, must be in \[0, 1\)"),
         ({"beta": float("nan")}, r"beta=nan, must be in \[0, 1\)"),
         ({"method": "purple"}, "method='purple', must be one of unsupervised"),
-        ({"tau": 0.0}, "tau=0.0, must be > 0"),
+        ({"tau": 0.0}, "tau=0.0, must be finite and > 0"),
         ({"steps": 0}, "steps=0, must be >= 1"),
         ({"ema_decay": 1.0}, r"ema_decay=1.0, must be in \[0, 1\)"),
         ({"device": "tpu"}, "device='tpu', must be one of auto, cpu, cuda"),
@@ -148,6 +150,11 @@ def test_a_loss_that_is_not_finite_names_step_and_terms(tmp_path):
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         TrainingSettings(**change)
+
+
+def test_what_is_allowed_is_said_as_documented():
+    results = doctest.testmod(checks)
+    assert results.attempted > 0 and results.failed == 0
 
 
 def test_pnu_without_labelled_normals_is_refused():
@@ -239,7 +246,7 @@ class Narrow(MLPDenoiser):
 
 def test_a_batch_too_large_for_memory_is_told_what_fits():
     points = TrainingImages(torch.randn(9, 2), torch.randn(9, 2))
-    words = r"a batch of 8 images of 2 does not fit .*cpu; with accumulate=4 it does"
+    words = r"8 images of 2 at once do not fit .*cpu; with accumulate=4 they do"
     with pytest.raises(torch.OutOfMemoryError, match=words):
         train(Narrow(2), points, SHORT, seed=0)
     train(Narrow(2), points, replace(SHORT, accumulate=4, steps=1), seed=0)

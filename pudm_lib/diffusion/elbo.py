@@ -23,6 +23,7 @@ from pudm_lib.diffusion.process import (
     reverse_variances,
     step_betas,
 )
+from pudm_lib.machine.checks import check
 
 Model = Callable[[Tensor, Tensor], Any]
 
@@ -33,8 +34,7 @@ def normal_quadrature(nodes: int, *, reach: float = 8.0) -> tuple[Tensor, Tensor
     The trapezoid rule converges faster than any power of the spacing on smooth
     integrands that fall off like exp(-eps^2 / 2).
     """
-    if nodes < 2:
-        raise ValueError(f"nodes={nodes}, must be >= 2")
+    check(2, nodes=nodes)
     eps = torch.linspace(-reach, reach, nodes, dtype=torch.float64)
     weights = torch.exp(-eps.square() / 2)
     return eps[:, None], weights / weights.sum()
@@ -92,8 +92,8 @@ def elbo_terms(
         raise ValueError(f"weights {tuple(weights.shape)}, must be ({len(eps)},)")
     sigmas2 = reverse_variances(alphas_cumprod, variance)
     tildes = posterior_variances(alphas_cumprod)
-    x0_wide = x0[None].expand(len(eps), *x0.shape).flatten(0, 1)  # (M * B, ...)
-    eps_wide = eps[:, None].expand(len(eps), *x0.shape).flatten(0, 1)
+    x0_wide = x0.expand(len(eps), *x0.shape).flatten(0, 1)  # (M * B, ...)
+    eps_wide = eps.repeat_interleave(len(x0), dim=0)
     dims = x0[0].numel()
     terms = []
     for t in range(len(alphas_cumprod)):
@@ -128,17 +128,14 @@ def elbo_monte_carlo(
     """Draws of log p(x_{0:T}) - log q(x_{1:T} | x0) along the forward chain (PUDM
     eqs. 2-4 and 7), (paths, B); their mean is the ELBO, without any algebra."""
     _check_schedule(alphas_cumprod)
-    if paths < 1:
-        raise ValueError(f"paths={paths}, must be >= 1")
+    check(1, paths=paths)
     betas = step_betas(alphas_cumprod)
     sigmas2 = reverse_variances(alphas_cumprod, variance)
-    x = x0[None].expand(paths, *x0.shape).flatten(0, 1)  # (paths * B, ...)
+    x = x0.expand(paths, *x0.shape).flatten(0, 1)  # (paths * B, ...)
     total = x.new_zeros(len(x))
     for t in range(len(alphas_cumprod)):
         centre = (1 - betas[t]).sqrt().to(x) * x
-        noise = torch.randn(
-            x.shape, dtype=x.dtype, device=x.device, generator=generator
-        )
+        noise = torch.empty_like(x).normal_(generator=generator)
         x_next = centre + betas[t].sqrt().to(x) * noise
         mean = reverse_mean(x_next, _eps_hat(model, x_next, t), t, alphas_cumprod)
         total = total + _log_normal(x, mean, float(sigmas2[t]))
@@ -160,11 +157,7 @@ def eps_loss_weights(alphas_cumprod: Tensor, variance: str = "beta") -> Tensor:
 
 
 def model_density_on_grid(
-    model: Model,
-    grid: Tensor,
-    alphas_cumprod: Tensor,
-    *,
-    variance: str = "beta",
+    model: Model, grid: Tensor, alphas_cumprod: Tensor, *, variance: str = "beta"
 ) -> Tensor:
     """The model's own marginal p(x0) in 1-D, eq. 1 of PUDM by T integrals on a grid.
 
@@ -197,8 +190,12 @@ def model_density_on_grid(
 
 
 def _check_schedule(alphas_cumprod: Tensor) -> None:
-    inside = bool(((alphas_cumprod > 0) & (alphas_cumprod < 1)).all())
-    if not inside or bool((alphas_cumprod.diff() >= 0).any()):
+    ends = (
+        alphas_cumprod.new_tensor([1]),
+        alphas_cumprod,
+        alphas_cumprod.new_tensor([0]),
+    )
+    if not bool((torch.cat(ends).diff() < 0).all()):
         raise ValueError(
             f"alphas_cumprod from {alphas_cumprod[0]:.6g} to {alphas_cumprod[-1]:.6g}: "
             "must fall at every step and stay in (0, 1)"

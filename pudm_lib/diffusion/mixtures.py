@@ -13,6 +13,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from pudm_lib.machine.checks import check
+
 
 class GaussianMixture:
     """sum_k weights_k N(means_k, diag variances_k) on points of D coordinates.
@@ -35,21 +37,21 @@ class GaussianMixture:
             torch.as_tensor(part, dtype=torch.float64)
             for part in (weights, means, variances)
         )
-        if means.ndim != 2 or weights.shape != means.shape[:1]:
+        one_each = means.shape[:1]
+        fitting = weights.shape == one_each and variances.shape in (
+            one_each,
+            means.shape,
+        )
+        if means.ndim != 2 or not fitting:
             raise ValueError(
-                f"weights {tuple(weights.shape)} and means {tuple(means.shape)}: "
-                "must be (K,) and (K, D)"
-            )
-        if variances.shape not in (means.shape[:1], means.shape):
-            raise ValueError(
-                f"variances {tuple(variances.shape)}: must be (K,) or (K, D) for "
-                f"means {tuple(means.shape)}"
+                f"weights {tuple(weights.shape)}, means {tuple(means.shape)} and "
+                f"variances {tuple(variances.shape)}: must be (K,), (K, D) and (K,) or "
+                "(K, D)"
             )
         for name, part in (("weights", weights), ("variances", variances)):
             if not bool((part > 0).all() & part.isfinite().all()):
                 raise ValueError(f"{name}={part.tolist()}, must all be > 0 and finite")
-        self.weights = weights / weights.sum()
-        self.means = means
+        self.weights, self.means = weights / weights.sum(), means
         self.variances = variances.reshape(len(means), -1).expand_as(means)
 
     def __repr__(self) -> str:
@@ -57,27 +59,23 @@ class GaussianMixture:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n independent points, (n, D)."""
-        k = torch.multinomial(
-            self.weights, n, replacement=True, generator=generator
-        )  # (n,)
-        noise = torch.randn(
-            n, self.means.shape[1], dtype=torch.float64, generator=generator
-        )
+        k = self.weights.multinomial(n, replacement=True, generator=generator)  # (n,)
+        noise = torch.empty_like(self.means[k]).normal_(generator=generator)
         return self.means[k] + self.variances[k].sqrt() * noise
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), (B, D) -> (B,)."""
-        return self._log_joint(x, *self._noised_parts(1.0)).logsumexp(1)
+        return self._log_joint(x, self.means, self.variances).logsumexp(1)
 
     def responsibilities(self, x: Tensor) -> Tensor:
         """P(component k | x), (B, D) -> (B, K)."""
-        return self._log_joint(x, *self._noised_parts(1.0)).softmax(1)
+        return self._log_joint(x, self.means, self.variances).softmax(1)
 
     def noised(self, alpha_bar: float) -> "GaussianMixture":
         """The mixture that x_t follows when x0 follows this one (eq. 6 of PUDM)."""
-        means, variances, _ = self._noised_parts(alpha_bar)
-        if len(means) != 1:
-            raise ValueError(f"alpha_bar of shape {(len(means),)}, must be one number")
+        means, variances, a = self._noised_parts(alpha_bar)
+        if len(a) != 1:
+            raise ValueError(f"alpha_bar of shape {(len(a),)}, must be one number")
         return GaussianMixture(self.weights, means[0], variances[0])
 
     def posterior_mean(self, x_t: Tensor, alpha_bar: float | Tensor) -> Tensor:
@@ -107,7 +105,7 @@ class GaussianMixture:
             raise ValueError(f"alpha_bar={alpha_bar}, must be in (0, 1]")
         return a.sqrt() * self.means, a * self.variances + (1 - a), a
 
-    def _log_joint(self, x: Tensor, means: Tensor, variances: Tensor, *_) -> Tensor:
+    def _log_joint(self, x: Tensor, means: Tensor, variances: Tensor) -> Tensor:
         """log weights_k + log N(x; component k), (B, D) -> (B, K)."""
         if x.ndim != 2 or x.shape[1] != self.means.shape[1]:
             raise ValueError(
@@ -149,8 +147,7 @@ def pu_mixture(
     Raises:
         ValueError: beta outside (0, 1), or mixtures of different D.
     """
-    if not 0 < beta < 1:
-        raise ValueError(f"beta={beta}, must be in (0, 1)")
+    check("(0, 1)", beta=beta)
     d_normal, d_sensitive = p_normal.means.shape[1], p_sensitive.means.shape[1]
     if d_normal != d_sensitive:
         raise ValueError(f"p_normal has D={d_normal}, p_sensitive D={d_sensitive}")

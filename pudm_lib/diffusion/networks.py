@@ -11,6 +11,8 @@ from diffusers import UNet2DModel
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
+from pudm_lib.machine.checks import check
+
 # block_out_channels, layers_per_block, norm_num_groups, level with attention or None.
 # "paper" is the released code's network: 61.5 M parameters at three channels.
 UNETS = {
@@ -39,8 +41,8 @@ def make_unet(
         ValueError: unknown size, a resolution the levels cannot halve, or a negative
             number of conditions.
     """
-    if size not in UNETS:
-        raise ValueError(f"network={size!r}, must be one of {', '.join(UNETS)}")
+    check(UNETS, network=size)
+    check(0, num_conditions=num_conditions)
     widths, layers, groups, attention = UNETS[size]
     halvings = 2 ** (len(widths) - 1)
     if resolution % halvings:
@@ -48,8 +50,6 @@ def make_unet(
             f"resolution={resolution}: network {size!r} halves the image "
             f"{len(widths) - 1} times, so it must be a multiple of {halvings}"
         )
-    if num_conditions < 0:
-        raise ValueError(f"num_conditions={num_conditions}, must be >= 0")
     down = ["DownBlock2D"] * len(widths)
     up = ["UpBlock2D"] * len(widths)
     if attention is not None:

@@ -4,7 +4,8 @@ from a folder or the model hub. Only safetensors are read: a pickle can run code
 
 import functools
 import hashlib
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ class PretrainedError(ValueError):
     """A pretrained model that is absent, damaged or does not fit the experiment."""
 
 
+@contextmanager
+def _refusing(words: str) -> Iterator[None]:
+    """Whatever a library raises inside the block, in one line that names the model."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        raise PretrainedError(f"pretrained={words} ({one_line(error)})") from error
+
+
 def find_pretrained(name: str) -> Path:
     """The folder of a pretrained model; one of the hub is fetched, once.
 
@@ -37,14 +47,10 @@ def find_pretrained(name: str) -> Path:
     path = find_own(name)
     if path is not None and path.is_dir():
         return path
-    try:
+    words = "is no folder (here, in the project or in PUDM_DATA), and the hub did not"
+    with _refusing(f"{name!r} {words} give it"):
         kinds = ["*.json", "*.safetensors"]
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=kinds))
-    except (OSError, ValueError) as error:
-        raise PretrainedError(
-            f"pretrained={name!r} is no folder (here, in the project or in PUDM_DATA), "
-            f"and the hub did not give it ({one_line(error)})"
-        ) from error
 
 
 def content_stamp(name: str) -> str:
@@ -73,17 +79,15 @@ def load_pretrained(
     """
     folder = find_pretrained(name)
     # A pipeline has a folder for each part; older ones have all in one.
-    unet = folder / "unet" if (folder / "unet").is_dir() else folder
-    config = _read(name, unet / "config.json")
-    expected = {
-        "_class_name": "UNet2DModel",
-        "sample_size": resolution,
-        "in_channels": channels,
-        "out_channels": channels,
-        "num_class_embeds": None,
-    }
-    _compare(name, expected, {key: config.get(key) for key in expected})
-    scheduler = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
+    unet, scheduler = (
+        folder / part if (folder / part).is_dir() else folder
+        for part in ("unet", "scheduler")
+    )
+    with _refusing(f"{name!r} cannot be read from {unet}"):
+        config = UNet2DModel.load_config(unet)
+    size = {"sample_size": resolution, "num_class_embeds": None}
+    size |= {"in_channels": channels, "out_channels": channels}
+    _compare(name, config, {"_class_name": "UNet2DModel", **size})
     if (scheduler / "scheduler_config.json").is_file():
         _check_schedule(name, scheduler, num_train_timesteps)
     if not (unet / WEIGHTS).is_file():
@@ -92,30 +96,16 @@ def load_pretrained(
             "loaded, because it can run code: if you trust it, let diffusers load it "
             "once and save_pretrained(folder)"
         )
-    try:
+    with _refusing(f"{name!r} cannot be read from {unet}"):
         return UNet2DModel.from_pretrained(unet, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise PretrainedError(
-            f"pretrained={name!r} cannot be read from {unet} ({one_line(error)})"
-        ) from error
 
 
 def _check_schedule(name: str, folder: Path, num_train_timesteps: int) -> None:
-    config = _read(name, folder / "scheduler_config.json")
-    try:
-        scheduler = DDPMScheduler.from_config(config)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise PretrainedError(
-            f"pretrained={name!r}: its scheduler is none of the book's "
-            f"({one_line(error)})"
-        ) from error
-    expected = {
-        "num_train_timesteps": num_train_timesteps,
-        "prediction_type": "epsilon",
-    }
-    _compare(name, expected, {key: scheduler.config[key] for key in expected})
-    ours = linear_betas(num_train_timesteps)
-    theirs = scheduler.betas.double()
+    with _refusing(f"{name!r}: its scheduler is none of the book's"):
+        scheduler = DDPMScheduler.from_pretrained(folder)
+    steps = {"num_train_timesteps": num_train_timesteps}
+    _compare(name, scheduler.config, steps | {"prediction_type": "epsilon"})
+    ours, theirs = linear_betas(num_train_timesteps), scheduler.betas.double()
     if not torch.allclose(theirs, ours, rtol=1e-4):
         raise PretrainedError(
             f"pretrained={name!r} has the noise schedule "
@@ -125,22 +115,14 @@ def _check_schedule(name: str, folder: Path, num_train_timesteps: int) -> None:
         )
 
 
-def _read(name: str, path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise PretrainedError(
-            f"pretrained={name!r}: {path} cannot be read ({one_line(error)})"
-        ) from error
-
-
-def _compare(name: str, expected: dict[str, Any], found: dict[str, Any]) -> None:
+def _compare(name: str, config: dict[str, Any], expected: dict[str, Any]) -> None:
     """Raise, naming both, for what a pretrained model has otherwise than wanted."""
-    other = {key: found[key] for key in expected if found[key] != expected[key]}
+    other = [key for key, value in expected.items() if config.get(key) != value]
+    has, needs = (
+        ", ".join(f"{key}={part.get(key)!r}" for key in other)
+        for part in (config, expected)
+    )
     if other:
         raise PretrainedError(
-            f"pretrained={name!r} has "
-            + ", ".join(f"{key}={value!r}" for key, value in other.items())
-            + ", but the experiment needs "
-            + ", ".join(f"{key}={expected[key]!r}" for key in other)
+            f"pretrained={name!r} has {has}, but the experiment needs {needs}"
         )

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pudm_lib.machine.checks import check
+
 
 def linear_betas(
     num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02
@@ -17,16 +19,11 @@ def linear_betas(
     Raises:
         ValueError: T < 1, or the ends are not 0 < beta_start <= beta_end < 1.
     """
-    if num_train_timesteps < 1:
-        raise ValueError(f"num_train_timesteps={num_train_timesteps}, must be >= 1")
-    if not 0 < beta_start <= beta_end < 1:
-        raise ValueError(
-            f"beta_start={beta_start}, beta_end={beta_end}: "
-            "must satisfy 0 < beta_start <= beta_end < 1"
-        )
-    return torch.linspace(
-        beta_start, beta_end, num_train_timesteps, dtype=torch.float64
-    )
+    check(1, num_train_timesteps=num_train_timesteps)
+    check("(0, 1)", beta_start=beta_start)
+    check(f"[{beta_start}, 1)", beta_end=beta_end)
+    ends = beta_start, beta_end
+    return torch.linspace(*ends, num_train_timesteps, dtype=torch.float64)
 
 
 def alphas_cumprod_of(betas: Tensor) -> Tensor:
@@ -80,10 +77,8 @@ def denoising_error(
     Returns:
         (B,), each >= 0.
     """
-    if reduction not in ("sum", "mean"):
-        raise ValueError(f"reduction={reduction!r}, must be 'sum' or 'mean'")
-    if not tau > 0:
-        raise ValueError(f"tau={tau}, must be > 0")
+    check(("sum", "mean"), reduction=reduction)
+    check("(0, inf)", tau=tau)
     squares = (eps - eps_hat).square().flatten(1)  # (B, ...) -> (B, D)
     return (squares.sum(1) if reduction == "sum" else squares.mean(1)) / tau
 
@@ -116,10 +111,9 @@ def vp_alphas_cumprod(
     Returns:
         (T,), float64, falling.
     """
-    if num_train_timesteps < 1:
-        raise ValueError(f"num_train_timesteps={num_train_timesteps}, must be >= 1")
-    if not 0 < b_min <= b_max:
-        raise ValueError(f"b_min={b_min}, b_max={b_max}: must be 0 < b_min <= b_max")
+    check(1, num_train_timesteps=num_train_timesteps)
+    check("(0, inf)", b_min=b_min)
+    check(f"[{b_min}, inf)", b_max=b_max)
     s = torch.arange(1, num_train_timesteps + 1, dtype=torch.float64)
     s = s / num_train_timesteps
     return torch.exp(-(b_min * s + (b_max - b_min) * s.square() / 2))
@@ -146,11 +140,10 @@ def reverse_variances(alphas_cumprod: Tensor, variance: str = "beta") -> Tensor:
             Euler's constant / 2 = 0.289 nats a coordinate for every T. The first
             step's posterior variance is 0, no density at all, so both take beta.
     """
+    check(("beta", "posterior"), variance=variance)
     betas = step_betas(alphas_cumprod)
     if variance == "beta":
         return betas
-    if variance != "posterior":
-        raise ValueError(f"variance={variance!r}, must be 'posterior' or 'beta'")
     return torch.cat([betas[:1], posterior_variances(alphas_cumprod)[1:]])
 
 

@@ -4,9 +4,8 @@ Each image's noise depends on (seed, position of the image) alone, so the same s
 gives the same image at any batch size, and two models compare image by image.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pudm_lib.diffusion.process import eps_from_x0, random_generator, x0_from_eps
-from pudm_lib.machine.devices import first_that_fits, resolve_precision
+from pudm_lib.machine.checks import check_settings, setting
+from pudm_lib.machine.devices import resolve_precision, what_fits
 from pudm_lib.machine.paths import headless
 
 SCHEDULERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}
@@ -31,30 +31,16 @@ StepCallback = Callable[[int, int, Tensor, Tensor], None]
 class SamplingSettings:
     """How images are drawn from a trained model."""
 
-    sampler: str = field(default="ddim", metadata={"help": "ddim or ddpm"})
-    num_inference_steps: int = field(
-        default=25, metadata={"help": "denoising steps, 1 to num_train_timesteps"}
-    )
-    num_samples: int = field(default=2000, metadata={"help": "images, >= 2"})
-    sampling_batch: int = field(
-        default=256, metadata={"help": "images at once, a bound on memory, >= 1"}
-    )
-    guidance_scale: float = field(
-        default=1.0,
-        metadata={"help": "0: condition ignored, 1: as trained, above: overstated"},
+    sampler: str = setting("ddim", "how it steps", SCHEDULERS)
+    num_inference_steps: int = setting(25, "steps, up to num_train_timesteps", 1)
+    num_samples: int = setting(2000, "images", 2)
+    sampling_batch: int = setting(256, "images at once, a bound on memory", 1)
+    guidance_scale: float = setting(
+        1.0, "0: condition ignored, 1: as trained, above: overstated", "[0, inf)"
     )
 
     def __post_init__(self):
-        if self.sampler not in SCHEDULERS:
-            raise ValueError(f"sampler={self.sampler!r}, must be ddim or ddpm")
-        least = {"num_inference_steps": 1, "num_samples": 2, "sampling_batch": 1}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name}={getattr(self, name)}, must be >= {low}")
-        if not 0 <= self.guidance_scale < math.inf:
-            raise ValueError(
-                f"guidance_scale={self.guidance_scale}, must be finite and >= 0"
-            )
+        check_settings(self)
 
 
 def make_scheduler(settings: SamplingSettings, num_train_timesteps: int = 1000):
@@ -127,8 +113,7 @@ def sample(
     done = []
     # A bar that jumps from nothing to all would tell nothing.
     quiet = headless() or len(starts) == 1
-    bar = tqdm(total=settings.num_samples, desc="sample", disable=quiet)
-    with bar:
+    with tqdm(total=settings.num_samples, desc="sample", disable=quiet) as bar:
         for start in starts:
             stop = min(start + settings.sampling_batch, settings.num_samples)
             # Drawn on the CPU: the same noise whatever the device.
@@ -141,8 +126,15 @@ def sample(
                 try:
                     eps_hat = predict(x_t, time, *c)
                 except torch.OutOfMemoryError as error:
-                    words = _what_fits(error, predict, x_t, time, *c)
-                    raise torch.OutOfMemoryError(words) from error
+                    halves = (len(x_t) >> n for n in range(1, len(x_t).bit_length()))
+                    raise what_fits(
+                        error,
+                        predict,
+                        {f"sampling_batch={n}": n for n in halves},
+                        shape=x_t.shape,
+                        device=device,
+                        conditional=bool(c),
+                    ) from error
                 x0_hat = x0_from_eps(x_t, eps_hat, time, alphas_cumprod)
                 if clip is not None:
                     x0_hat = x0_hat.clamp(-clip, clip)
@@ -157,22 +149,3 @@ def sample(
             done.append(x_t.float().cpu())
             bar.update(stop - start)
     return torch.cat(done)
-
-
-def _what_fits(
-    error: torch.OutOfMemoryError, predict: Callable, x_t: Tensor, *others: Tensor
-) -> str:
-    """The error in words, and how many images would fit: tried here."""
-
-    def attempt(images: int) -> None:
-        predict(*(x[:images] for x in (x_t, *others)))
-
-    halves = [len(x_t) >> n for n in range(1, len(x_t).bit_length())]
-    found = first_that_fits(error, attempt, halves)
-    advice = "a smaller resolution or network is needed"
-    if found:
-        advice = f"set sampling_batch={found}, which does"
-    return (
-        f"{len(x_t)} images of {'x'.join(map(str, x_t.shape[1:]))} at once do not fit "
-        f"in the memory of {x_t.device}; {advice}"
-    )

@@ -4,12 +4,13 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules="compiling devices paths processes store".split(),
+    submodules="checks compiling devices paths processes store".split(),
     submod_attrs={
+        "checks": "check check_settings setting".split(),
         "compiling": "COMPILE compiled".split(),
         "devices": """
-            available_cores cpu_threads environment first_that_fits resolve_device
-            resolve_precision versions
+            available_cores cpu_threads environment resolve_device resolve_precision
+            versions what_fits
         """.split(),
         "paths": """
             build_root curated_figures_root data_root figures_root headless

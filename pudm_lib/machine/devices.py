@@ -9,9 +9,10 @@ import functools
 import os
 import platform
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
@@ -77,20 +78,40 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in packages}
 
 
-def first_that_fits(
-    error: torch.OutOfMemoryError, attempt: Callable[[int], None], sizes: Iterable[int]
-) -> int | None:
-    """The first of the sizes for which `attempt` does not run out of memory."""
-    for size in sizes:
-        # The error holds on to the tensors of the functions it came through.
-        traceback.clear_frames(error.__traceback__)
+def what_fits(
+    error: torch.OutOfMemoryError,
+    predict: Callable[..., Any],
+    tries: Mapping[str, int],
+    *,
+    shape: Sequence[int],
+    device: str | torch.device,
+    conditional: bool,
+) -> torch.OutOfMemoryError:
+    """The error that says what was too large and which setting helps: tried here.
+
+    Args:
+        predict: called with zeros for (x_t, t), or for (x_t, t, c) if `conditional`.
+        tries: images at once, by the setting that makes them so many, from the first.
+        shape: (B, ...) of the images that did not fit.
+    """
+    # The error holds on to the tensors of the functions it came through.
+    traceback.clear_frames(error.__traceback__)
+    advice = "a smaller resolution or network is needed"
+    for words, images in tries.items():
         torch.cuda.empty_cache()
+        x_t = torch.zeros(images, *shape[1:], device=device)
+        t = torch.zeros(images, dtype=torch.long, device=device)
         try:
-            attempt(size)
-            return size
+            predict(x_t, t, *([t] if conditional else []))
         except torch.OutOfMemoryError as again:
-            error = again
-    return None
+            traceback.clear_frames(again.__traceback__)
+        else:
+            advice = f"with {words} they do"
+            break
+    return torch.OutOfMemoryError(
+        f"{shape[0]} images of {'x'.join(map(str, shape[1:]))} at once do not fit in "
+        f"the memory of {device}; {advice}"
+    )
 
 
 def environment(device: str = "cpu") -> dict[str, str]:

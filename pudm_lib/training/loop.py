@@ -33,9 +33,9 @@ from pudm_lib.diffusion.process import (
 from pudm_lib.machine.compiling import compiled
 from pudm_lib.machine.devices import (
     cpu_threads,
-    first_that_fits,
     resolve_device,
     resolve_precision,
+    what_fits,
 )
 from pudm_lib.machine.paths import headless
 from pudm_lib.machine.processes import EXIT_CODE, agreed, asked_to_stop, is_main
@@ -102,7 +102,7 @@ def train(
                 try:
                     loop.advance()
                 except torch.OutOfMemoryError as error:
-                    raise torch.OutOfMemoryError(loop.what_fits(error)) from error
+                    raise loop.what_fits(error) from error
                 bar.update()
                 last = state.step == settings.steps
                 if last or state.step % LOOK_EVERY == 0:
@@ -213,28 +213,21 @@ class _Loop:
         words = [f"{name}={value:.3g}" for name, value in means.items()]
         return ", ".join([*words, f"below 0: {below:.0%}"])
 
-    def what_fits(self, error: torch.OutOfMemoryError) -> str:
-        """The error in words, and in how many pieces the batch would fit: tried here
-        with one forward and backward pass."""
-        batch = self.batches.size
-        shape = self.batches.sets["unlabeled"].shape[1:]
-        processes = self.accelerator.num_processes
+    def what_fits(self, error: torch.OutOfMemoryError) -> torch.OutOfMemoryError:
+        """The error, and in how many pieces the batch would fit."""
+        batch, processes = self.batches.size, self.accelerator.num_processes
+        pieces = (n for n in (2, 4, 8, 16, 32, 64, 128) if n * processes <= batch)
 
-        def attempt(accumulate: int) -> None:
+        def forward_and_backward(*inputs: Tensor) -> None:
             self.state.optimizer.zero_grad()
-            images = math.ceil(batch / (processes * accumulate))
-            x_t = torch.zeros(images, *shape, device=self.device)
-            t = torch.zeros(images, dtype=torch.long, device=self.device)
-            c = () if self.batches.conditions is None else (torch.zeros_like(t),)
             with self.accelerator.autocast():
-                self.state.network(x_t, t, *c).sample.float().square().sum().backward()
+                self.state.network(*inputs).sample.float().square().sum().backward()
 
-        tries = [n for n in (2, 4, 8, 16, 32, 64, 128) if n * processes <= batch]
-        found = first_that_fits(error, attempt, tries)
-        advice = "a smaller resolution or network is needed"
-        if found:
-            advice = f"with accumulate={found} it does, and the steps are the same"
-        return (
-            f"a batch of {batch} images of {'x'.join(map(str, shape))} does not fit in "
-            f"the memory of {self.device}; {advice}"
+        return what_fits(
+            error,
+            forward_and_backward,
+            {f"accumulate={n}": math.ceil(batch / (n * processes)) for n in pieces},
+            shape=(batch, *self.batches.sets["unlabeled"].shape[1:]),
+            device=self.device,
+            conditional=self.batches.conditions is not None,
         )
