@@ -103,37 +103,32 @@ def sample(
     device = next(model.parameters()).device
     bfloat16 = resolve_precision(precision, device.type) == "bfloat16"
 
-    def predict(*arguments: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            return model(*arguments).sample
+    @torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+    def predict(*inputs: Tensor) -> Tensor:
+        return model(*inputs).sample
 
     scheduler = make_scheduler(settings, num_train_timesteps)
     alphas_cumprod = scheduler.alphas_cumprod.double()
-    starts = range(0, settings.num_samples, settings.sampling_batch)
+    batches = torch.arange(settings.num_samples).split(settings.sampling_batch)
     done = []
     # A bar that jumps from nothing to all would tell nothing.
-    quiet = headless() or len(starts) == 1
+    quiet = headless() or len(batches) == 1
     with tqdm(total=settings.num_samples, desc="sample", disable=quiet) as bar:
-        for start in starts:
-            stop = min(start + settings.sampling_batch, settings.num_samples)
+        for batch in batches:
             # Drawn on the CPU: the same noise whatever the device.
-            noise = [random_generator(SAMPLING, seed, i) for i in range(start, stop)]
-            x_t = torch.stack([torch.randn(shape, generator=g) for g in noise])
-            x_t = x_t.to(device)
-            c = () if conditions is None else (conditions[start:stop].to(device),)
+            noise = [random_generator(SAMPLING, seed, i) for i in batch.tolist()]
+            drawn = [torch.randn(shape, generator=g) for g in noise]
+            x_t = torch.stack(drawn).to(device)
+            c = () if conditions is None else (conditions[batch].to(device),)
             for step, t in enumerate(scheduler.timesteps.tolist()):
                 time = torch.full((len(x_t),), t, device=device)
                 try:
                     eps_hat = predict(x_t, time, *c)
                 except torch.OutOfMemoryError as error:
-                    halves = (len(x_t) >> n for n in range(1, len(x_t).bit_length()))
+                    halves = [len(x_t) >> n for n in range(1, len(x_t).bit_length())]
+                    tries = {f"sampling_batch={n}": n for n in halves}
                     raise what_fits(
-                        error,
-                        predict,
-                        {f"sampling_batch={n}": n for n in halves},
-                        shape=x_t.shape,
-                        device=device,
-                        conditional=bool(c),
+                        error, predict, tries, x_t.shape, device, bool(c)
                     ) from error
                 x0_hat = x0_from_eps(x_t, eps_hat, time, alphas_cumprod)
                 if clip is not None:
@@ -147,5 +142,5 @@ def sample(
                 if callback is not None:
                     callback(step, t, x_t, x0_hat)
             done.append(x_t.float().cpu())
-            bar.update(stop - start)
+            bar.update(len(batch))
     return torch.cat(done)

@@ -82,7 +82,6 @@ def what_fits(
     error: torch.OutOfMemoryError,
     predict: Callable[..., Any],
     tries: Mapping[str, int],
-    *,
     shape: Sequence[int],
     device: str | torch.device,
     conditional: bool,
@@ -91,7 +90,7 @@ def what_fits(
 
     Args:
         predict: called with zeros for (x_t, t), or for (x_t, t, c) if `conditional`.
-        tries: images at once, by the setting that makes them so many, from the first.
+        tries: images at once, by the setting that makes them so many, the first first.
         shape: (B, ...) of the images that did not fit.
     """
     # The error holds on to the tensors of the functions it came through.

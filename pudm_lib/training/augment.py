@@ -22,17 +22,8 @@ MAX_SHIFT = 0.12  # as a share of the image's side
 def affine(images: Tensor, generator: torch.Generator) -> Tensor:
     """Float images (B, C, H, W) in [-1, 1], each turned, scaled and shifted at random;
     what comes in from outside is black (-1)."""
-    turn, scaling, right, down = (
-        2
-        * torch.rand(
-            4,
-            len(images),
-            generator=generator,
-            device=images.device,
-            dtype=images.dtype,
-        )
-        - 1
-    )
+    draws = images.new_empty(4, len(images)).uniform_(generator=generator)
+    turn, scaling, right, down = 2 * draws - 1
     turn, size = turn * MAX_TURN, 1 + scaling * MAX_SCALING
     cos, sin = turn.cos() * size, turn.sin() * size
     # affine_grid's coordinates run from -1 to 1: a side is 2 long.

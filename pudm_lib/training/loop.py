@@ -216,7 +216,10 @@ class _Loop:
     def what_fits(self, error: torch.OutOfMemoryError) -> torch.OutOfMemoryError:
         """The error, and in how many pieces the batch would fit."""
         batch, processes = self.batches.size, self.accelerator.num_processes
-        pieces = (n for n in (2, 4, 8, 16, 32, 64, 128) if n * processes <= batch)
+        pieces = [n for n in (2, 4, 8, 16, 32, 64, 128) if n * processes <= batch]
+        tries = {f"accumulate={n}": math.ceil(batch / (n * processes)) for n in pieces}
+        shape = (batch, *self.batches.sets["unlabeled"].shape[1:])
+        conditional = self.batches.conditions is not None
 
         def forward_and_backward(*inputs: Tensor) -> None:
             self.state.optimizer.zero_grad()
@@ -224,10 +227,5 @@ class _Loop:
                 self.state.network(*inputs).sample.float().square().sum().backward()
 
         return what_fits(
-            error,
-            forward_and_backward,
-            {f"accumulate={n}": math.ceil(batch / (n * processes)) for n in pieces},
-            shape=(batch, *self.batches.sets["unlabeled"].shape[1:]),
-            device=self.device,
-            conditional=self.batches.conditions is not None,
+            error, forward_and_backward, tries, shape, self.device, conditional
         )

@@ -122,18 +122,14 @@ def pnu(ell_u, ell_s, ell_n, *, beta, gamma=0.5) -> Risk:
 
 
 METHODS = {
-    method.__name__: method
-    for method in (
-        unsupervised,
-        supervised,
-        supervised_code,
-        pu_unbiased,
-        pu_non_negative,
-        pu_absolute,
-        pnu,
-    )
+    "unsupervised": unsupervised,
+    "supervised": supervised,
+    "supervised_code": supervised_code,
+    "pu_unbiased": pu_unbiased,
+    "pu_non_negative": pu_non_negative,
+    "pu_absolute": pu_absolute,
+    "pnu": pnu,
 }
-
 
 # Settings that a method does not look at, so that they do not make it train twice.
 IGNORES = {

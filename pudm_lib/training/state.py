@@ -50,11 +50,9 @@ class TrainingState:
             optimizer, settings.warmup_steps, settings.steps
         )
         self.average = EMAModel(self.parameters, decay=settings.ema_decay, foreach=True)
-        self.history = torch.zeros(
-            settings.steps, len(HISTORY), device=accelerator.device
-        )
+        size = (settings.steps, len(HISTORY))
+        self.history = torch.zeros(size, device=accelerator.device)
         self.step = 0
-        self._learning_rate = settings.learning_rate
 
     def update(self, row: Tensor) -> None:
         """One step along the gradients at hand; `row` is the step's, as in HISTORY."""
@@ -66,18 +64,12 @@ class TrainingState:
         self.step += 1
 
     def save(self, path: Path) -> None:
-        moments = {
-            f"{index}.{name}": tensor
-            for index, state in self.optimizer.state_dict()["state"].items()
-            for name, tensor in state.items()
-        }
-        shadows = {str(i): p for i, p in enumerate(self.average.shadow_params)}
-        tensors = {
-            "history": self.history,
-            **with_prefix("model.", self.network.state_dict()),
-            **with_prefix("average.", shadows),
-            **with_prefix("optimizer.", moments),
-        }
+        tensors = {"history": self.history}
+        tensors |= with_prefix("model.", self.network.state_dict())
+        for i, shadow in enumerate(self.average.shadow_params):
+            tensors[f"average.{i}"] = shadow
+        for i, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= with_prefix(f"optimizer.{i}.", moments)
         facts = {"step": self.step, "ema_steps": self.average.optimization_step}
         save_tensors(path, tensors, facts)
 
@@ -89,7 +81,6 @@ class TrainingState:
         """
         tensors, facts = load_tensors(path)
         log.info("resuming from %s at step %d", path, facts["step"])
-        moments = without_prefix("optimizer.", tensors)
         try:
             self.network.load_state_dict(without_prefix("model.", tensors))
             for i, shadow in enumerate(self.average.shadow_params):
@@ -100,16 +91,16 @@ class TrainingState:
                 f"{path} belongs to another model or budget; delete it to start that "
                 f"run from its beginning ({one_line(error)})"
             ) from error
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in moments.items():
-            index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
+        moments = {
+            i: without_prefix(f"optimizer.{i}.", tensors)
+            for i in range(len(self.parameters))
+        }
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.average.optimization_step = facts["ema_steps"]
         self.step = facts["step"]
         # The learning rate is a function of the step alone.
         self.schedule.last_epoch = self.step
         factor = self.schedule.lr_lambdas[0](self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate * factor
+            group["lr"] = group["initial_lr"] * factor
