@@ -80,23 +80,20 @@ class GaussianMixture:
 
     def posterior_mean(self, x_t: Tensor, alpha_bar: float | Tensor) -> Tensor:
         """E[x0 | x_t], (B, D): the denoised point with the least squared error."""
-        means, variances, a = self._noised_parts(alpha_bar)
+        shares, means, variances, a = self._given(x_t, alpha_bar)
         gain = a.sqrt() * self.variances / variances  # (1 or B, K, D)
-        per_component = self.means + gain * (x_t[:, None] - means)  # (B, K, D)
-        return self._average(per_component, x_t, means, variances)
+        return (shares * (self.means + gain * (x_t[:, None] - means))).sum(1)
 
     def score(self, x_t: Tensor, alpha_bar: float | Tensor) -> Tensor:
         """The gradient of log p(x_t), (B, D)."""
-        means, variances, _ = self._noised_parts(alpha_bar)
-        per_component = (means - x_t[:, None]) / variances  # (B, K, D)
-        return self._average(per_component, x_t, means, variances)
+        shares, means, variances, _ = self._given(x_t, alpha_bar)
+        return (shares * ((means - x_t[:, None]) / variances)).sum(1)
 
     def eps(self, x_t: Tensor, alpha_bar: float | Tensor) -> Tensor:
         """E[eps | x_t], (B, D): what a perfect noise predictor returns."""
-        means, variances, a = self._noised_parts(alpha_bar)
+        shares, means, variances, a = self._given(x_t, alpha_bar)
         gain = (1 - a).sqrt() / variances  # (1 or B, K, D)
-        per_component = gain * (x_t[:, None] - means)  # (B, K, D)
-        return self._average(per_component, x_t, means, variances)
+        return (shares * (gain * (x_t[:, None] - means))).sum(1)
 
     def _noised_parts(self, alpha_bar: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Means and variances of x_t's components, (1 or B, K, D), and alpha_bar."""
@@ -115,12 +112,11 @@ class GaussianMixture:
         logs = (2 * math.pi * variances).log()
         return self.weights.log() - 0.5 * (squares + logs).sum(-1)
 
-    def _average(
-        self, per_component: Tensor, x_t: Tensor, means: Tensor, variances: Tensor
-    ) -> Tensor:
-        """The mean of (B, K, D) under the responsibilities given x_t, (B, D)."""
-        shares = self._log_joint(x_t, means, variances).softmax(1)  # (B, K)
-        return (shares[..., None] * per_component).sum(1)
+    def _given(self, x_t: Tensor, alpha_bar: float | Tensor) -> tuple[Tensor, ...]:
+        """P(component k | x_t), (B, K, 1), and what `_noised_parts` returns."""
+        means, variances, a = self._noised_parts(alpha_bar)
+        shares = self._log_joint(x_t, means, variances).softmax(1)
+        return shares[..., None], means, variances, a
 
 
 class ExactDenoiser:

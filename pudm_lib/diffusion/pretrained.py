@@ -26,12 +26,13 @@ class PretrainedError(ValueError):
 
 
 @contextmanager
-def _refusing(words: str) -> Iterator[None]:
+def _refusing(name: str, words: str) -> Iterator[None]:
     """Whatever a library raises inside the block, in one line that names the model."""
     try:
         yield
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise PretrainedError(f"pretrained={words} ({one_line(error)})") from error
+        reason = one_line(error)
+        raise PretrainedError(f"pretrained={name!r} {words} ({reason})") from error
 
 
 def find_pretrained(name: str) -> Path:
@@ -47,8 +48,8 @@ def find_pretrained(name: str) -> Path:
     path = find_own(name)
     if path is not None and path.is_dir():
         return path
-    words = "is no folder (here, in the project or in PUDM_DATA), and the hub did not"
-    with _refusing(f"{name!r} {words} give it"):
+    none = "is no folder (here, in the project or in PUDM_DATA)"
+    with _refusing(name, f"{none}, and the hub did not give it"):
         kinds = ["*.json", "*.safetensors"]
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=kinds))
 
@@ -83,7 +84,7 @@ def load_pretrained(
         folder / part if (folder / part).is_dir() else folder
         for part in ("unet", "scheduler")
     )
-    with _refusing(f"{name!r} cannot be read from {unet}"):
+    with _refusing(name, f"cannot be read from {unet}"):
         config = UNet2DModel.load_config(unet)
     size = {"sample_size": resolution, "num_class_embeds": None}
     size |= {"in_channels": channels, "out_channels": channels}
@@ -96,12 +97,12 @@ def load_pretrained(
             "loaded, because it can run code: if you trust it, let diffusers load it "
             "once and save_pretrained(folder)"
         )
-    with _refusing(f"{name!r} cannot be read from {unet}"):
+    with _refusing(name, f"cannot be read from {unet}"):
         return UNet2DModel.from_pretrained(unet, use_safetensors=True)
 
 
 def _check_schedule(name: str, folder: Path, num_train_timesteps: int) -> None:
-    with _refusing(f"{name!r}: its scheduler is none of the book's"):
+    with _refusing(name, "has a scheduler that is none of the book's"):
         scheduler = DDPMScheduler.from_pretrained(folder)
     steps = {"num_train_timesteps": num_train_timesteps}
     _compare(name, scheduler.config, steps | {"prediction_type": "epsilon"})

@@ -84,9 +84,7 @@ def batch_order(
 class Batches:
     """The images of each step with their noise levels, their noise and conditions.
 
-    Args:
-        null: the condition that stands for none, for a model with conditions.
-
+    null: the condition that stands for none; None for a model without conditions.
     sets: the images that the method looks at, by name, on the training device.
     size: images in a batch, of all sets.
 
@@ -96,12 +94,7 @@ class Batches:
     """
 
     def __init__(
-        self,
-        images: TrainingImages,
-        settings: TrainingSettings,
-        seed: int,
-        device: torch.device,
-        null: int | None,
+        self, images: TrainingImages, settings: TrainingSettings, seed, device, null
     ):
         self.settings, self.seed, self.device = settings, seed, device
         self.conditions, self.null = images.conditions, null
@@ -151,11 +144,9 @@ class Batches:
             if self.conditions is not None:
                 # A share p_uncond of them is replaced by the null class, so that the
                 # model learns both halves of guidance.
-                draws = torch.rand(
-                    n, generator=random_generator(self.seed, DROP, i, step)
-                )
-                c = self.conditions[name][chosen]
-                c = c.masked_fill(draws < settings.p_uncond, self.null)
+                dropping = random_generator(self.seed, DROP, i, step)
+                dropped = torch.rand(n, generator=dropping) < settings.p_uncond
+                c = self.conditions[name][chosen].masked_fill(dropped, self.null)
                 parts[-1].append(c.to(self.device))
         x0, eps, t, *c = (torch.cat(column) for column in zip(*parts, strict=True))
         return x0, eps, t, c, list(counts.values())

@@ -4,11 +4,9 @@ Images of U and S (and N, for PNU) -> a noise level and noise for each -> the ne
 error ell (eq. 8) -> the method's risk (pudm_lib.training.losses) -> one AdamW step.
 
 A batch can be taken in pieces (settings.accumulate) and spread over processes (under
-torchrun): its noise is drawn for the whole, and so is the sign of its risk.
-
-All randomness is drawn anew from (seed, stream, step), so a run that was cut off goes
-on from its checkpoint to the same weights: bit by bit on the same number of a CPU's
-threads, but for rounding on a GPU.
+torchrun): its noise is drawn for the whole, and so is the sign of its risk. A run that
+was cut off goes on from its checkpoint to the same weights (see `random_generator`):
+bit by bit on the same number of a CPU's threads, but for rounding on a GPU.
 """
 
 import logging
@@ -73,14 +71,15 @@ def train(
         report: called with the steps done and the latest losses in words, in place of
             a progress bar.
 
-    Returns:
-        history: for each name of `HISTORY` a (steps,) float32 tensor.
-
     Under several processes every one calls this with the same arguments, and ends with
     the same weights and history; the first one writes the checkpoints.
 
+    Returns:
+        history: for each name of `HISTORY` a (steps,) float32 tensor.
+
     Raises:
-        ValueError: fewer images in a batch than pieces to cut it into.
+        ValueError: images that do not suit the method (see `Batches`), or fewer in a
+            batch than pieces to cut it into.
         TrainingError: a loss that is not finite, with its step and risk terms.
         torch.OutOfMemoryError: names the batch and an `accumulate` that fits.
         CheckpointError: a checkpoint that is damaged or of another model.
@@ -139,9 +138,8 @@ class _Loop:
         self.state = TrainingState(model, self.accelerator, settings)
         self.predict = compiled(self.state.model, settings.compile, device)
         self.device = self.accelerator.device
-        self.alphas_cumprod = alphas_cumprod_of(
-            linear_betas(settings.num_train_timesteps)
-        ).to(self.device)
+        betas = linear_betas(settings.num_train_timesteps)
+        self.alphas_cumprod = alphas_cumprod_of(betas).to(self.device)
         null = null_class(model) if images.conditions is not None else None
         self.batches = Batches(images, settings, seed, self.device, null)
         self.pieces = batch_pieces(
@@ -156,17 +154,13 @@ class _Loop:
         """One step of Algorithm 1."""
         settings, state = self.settings, self.state
         x0, eps, t, c, sizes = self.batches.at(state.step)
+        knobs = {"reduction": settings.reduction, "tau": settings.tau}
 
         def errors(piece: slice) -> Tensor:
             x_t = add_noise(x0[piece], eps[piece], t[piece], self.alphas_cumprod)
             with self.accelerator.autocast():
                 eps_hat = self.predict(x_t, t[piece], *(k[piece] for k in c)).sample
-            return denoising_error(
-                eps[piece],
-                eps_hat.float(),
-                reduction=settings.reduction,
-                tau=settings.tau,
-            )
+            return denoising_error(eps[piece], eps_hat.float(), **knobs)
 
         # No image's weight is known before the errors of all are: where the batch is in
         # several pieces they are computed twice, and held for the gradient one by one.
@@ -187,31 +181,30 @@ class _Loop:
             # The gradients of the processes will be averaged, but are parts of a sum.
             self.accelerator.backward(share * self.accelerator.num_processes)
         self.accelerator.clip_grad_norm_(state.parameters, 1.0)
-        ell_u, ell_s, _ = ell.split(sizes)
-        kept = (risk.value, risk.positive, risk.negative, ell_u.mean())
-        # Without S in the batch the mean is NaN, which history shows as a gap.
-        state.update(torch.stack([*kept, ell_s.mean()]))
+        # Without S in the batch its mean is NaN, which history shows as a gap.
+        ell_u, ell_s, _ = (part.mean() for part in ell.split(sizes))
+        kept = [risk.value, risk.positive, risk.negative, ell_u, ell_s]
+        state.update(torch.stack(kept))
 
     def look(self) -> str:
         """The latest losses in words; stops if any of the last steps is not finite."""
-        step = self.state.step
+        settings, step = self.settings, self.state.step
         since = max(0, step - LOOK_EVERY)
         rows = self.state.history[since:step, :3].cpu()  # loss and its two parts
-        bad = ~torch.isfinite(rows).all(dim=1)
-        if bad.any():
-            first = int(bad.nonzero()[0])
-            terms = dict(zip(HISTORY, rows[first].tolist(), strict=False))
-            raise TrainingError(
-                f"loss is not finite at step {since + first}: "
-                + ", ".join(f"{name}={value:g}" for name, value in terms.items())
-                + f" (method={self.settings.method}, beta={self.settings.beta}, "
-                f"learning_rate={self.settings.learning_rate}); lower the learning "
-                "rate or beta"
-            )
-        means = dict(zip(HISTORY, rows.mean(0).tolist(), strict=False))
+
+        def words(row: Tensor) -> str:
+            named = zip(HISTORY, row.tolist(), strict=False)
+            return ", ".join(f"{name}={value:.3g}" for name, value in named)
+
+        for i, row in enumerate(rows):
+            if not row.isfinite().all():
+                raise TrainingError(
+                    f"loss is not finite at step {since + i}: {words(row)} (method="
+                    f"{settings.method}, beta={settings.beta}, learning_rate="
+                    f"{settings.learning_rate}); lower the learning rate or beta"
+                )
         below = (rows[:, 2] < 0).float().mean().item()
-        words = [f"{name}={value:.3g}" for name, value in means.items()]
-        return ", ".join([*words, f"below 0: {below:.0%}"])
+        return f"{words(rows.mean(0))}, below 0: {below:.0%}"
 
     def what_fits(self, error: torch.OutOfMemoryError) -> torch.OutOfMemoryError:
         """The error, and in how many pieces the batch would fit."""
