@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pudm_lib.diffusion.process import (
+    add_noise,
     forward_posterior_mean,
     posterior_variances,
     reverse_mean,
@@ -97,8 +98,7 @@ def elbo_terms(
     dims = x0[0].numel()
     terms = []
     for t in range(len(alphas_cumprod)):
-        a = alphas_cumprod[t].to(x0)
-        x_t = a.sqrt() * x0_wide + (1 - a).sqrt() * eps_wide
+        x_t = add_noise(x0_wide, eps_wide, t, alphas_cumprod)
         mean = reverse_mean(x_t, _eps_hat(model, x_t, t), t, alphas_cumprod)
         # At the first step the posterior is x0 itself: the same line serves both.
         target = forward_posterior_mean(x_t, x0_wide, t, alphas_cumprod)

@@ -92,15 +92,10 @@ class MLPDenoiser(nn.Module):
         self.num_train_timesteps = num_train_timesteps
         frequencies = torch.exp(torch.linspace(0.0, math.log(100.0), 16))
         self.register_buffer("frequencies", frequencies, persistent=False)
-        self.layers = nn.Sequential(
-            nn.Linear(dims + 32, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, dims),
-        )
+        hidden = [nn.Linear(dims + 32, width), nn.SiLU()]
+        for _ in range(2):
+            hidden += [nn.Linear(width, width), nn.SiLU()]
+        self.layers = nn.Sequential(*hidden, nn.Linear(width, dims))
 
     def forward(self, x_t: Tensor, t: Tensor) -> UNet2DOutput:
         phase = t.to(x_t.dtype).reshape(-1, 1) / self.num_train_timesteps

@@ -31,18 +31,20 @@ def alphas_cumprod_of(betas: Tensor) -> Tensor:
     return torch.cumprod(1 - betas, dim=0)
 
 
-def at(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
+def at(values: Tensor, t: Tensor | int, like: Tensor) -> Tensor:
     """values[t] in the dtype of `like`, shaped (B, 1, ..., 1) to broadcast with it."""
     picked = values.to(like.device)[t].to(like.dtype)
     return picked.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def add_noise(x0: Tensor, eps: Tensor, t: Tensor, alphas_cumprod: Tensor) -> Tensor:
+def add_noise(
+    x0: Tensor, eps: Tensor, t: Tensor | int, alphas_cumprod: Tensor
+) -> Tensor:
     """x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps (eq. 6).
 
     Args:
         x0, eps: (B, ...), images in [-1, 1] and standard normal noise.
-        t: (B,) integers in 0 .. T-1.
+        t: (B,) integers in 0 .. T-1, or one for all.
         alphas_cumprod: (T,).
     """
     a = at(alphas_cumprod, t, x0)
