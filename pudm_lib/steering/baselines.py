@@ -132,9 +132,7 @@ class PUClassifier(nn.Module):
 
     def __init__(self, dims: int):
         super().__init__()
-        self.network = MLPDenoiser(dims)
-        width = self.network.layers[-1].in_features
-        self.network.layers[-1] = nn.Linear(width, 1)
+        self.network = MLPDenoiser(dims, outputs=1)
 
     def forward(self, x_t: Tensor, t: int | Tensor) -> Tensor:
         time = torch.as_tensor(t, device=x_t.device).reshape(-1)

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules="""
         beta_estimates detector_runs detector_sets detector_tables mnist_halves
-        rates_over_beta steered_sets
+        rates_over_beta steered_sets toy
     """.split(),
     submod_attrs={
         "beta_estimates": """
@@ -26,6 +26,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         """.split(),
         "steered_sets": """
             KEPT SHOWN measure_steering median_nearest separation steered
+        """.split(),
+        "toy": """
+            TRUE_BETA USUAL judge_toy leaked measure_forms measure_leaks sample_toy
+            toy_images train_toy
         """.split(),
     },
 )

@@ -4,7 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules="beta_explorer controls live_toy noise_and_loss toy_training".split(),
+    submodules="beta_explorer controls live_toy noise_and_loss toy_picture".split(),
     submod_attrs={
         "beta_explorer": "describe_beta draw_beta explore_beta index_grid".split(),
         "controls": """
@@ -15,8 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "noise_and_loss": """
             draw_loss draw_noise explore_loss explore_noise schedules
         """.split(),
-        "toy_training": """
-            LEVELS TRUE_BETA describe draw_points draw_toy leaked train_toy
-        """.split(),
+        "toy_picture": "LEVELS describe draw_points draw_toy".split(),
     },
 )

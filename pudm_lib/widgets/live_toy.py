@@ -1,6 +1,6 @@
 """Train a 2-D toy while the reader watches, with a bar and a button that stops it.
 
-The training, `toy_training`, runs in a thread, so that the kernel goes on
+The training, `studies.toy`, runs in a thread, so that the kernel goes on
 hearing the buttons, and looks every few steps whether it has been cancelled.
 """
 
@@ -12,17 +12,12 @@ from IPython.display import display
 from torch import nn
 
 from pudm_lib.machine.paths import one_line
+from pudm_lib.studies.toy import TRUE_BETA, train_toy
 from pudm_lib.training.loop import LOOK_EVERY
 from pudm_lib.training.settings import TrainingSettings
 from pudm_lib.widgets import controls
 from pudm_lib.widgets.controls import DESCRIPTION, Control, show_words
-from pudm_lib.widgets.toy_training import (
-    TRUE_BETA,
-    describe,
-    draw_points,
-    draw_toy,
-    train_toy,
-)
+from pudm_lib.widgets.toy_picture import describe, draw_points, draw_toy
 
 BETAS = (0.0, 0.05, TRUE_BETA, 0.15, 0.2, 0.3, 0.5)
 PICTURES = 6  # drawn during a training, the last one included
@@ -41,7 +36,7 @@ def train_live(
     *,
     betas: tuple[float, ...] = BETAS,
     method: str = "pu_non_negative",
-    steps: int = 1200,
+    steps: int = 2000,
     seed: int = 0,
 ) -> None:
     """Train the toy at `beta` and show it; then let the reader train it at another.
@@ -51,7 +46,7 @@ def train_live(
     Args:
         beta: assumed share of sensitive points in U; of the static figure.
         betas: what the slider offers, in [0, 1) and with `beta` among them.
-        steps: training steps; 1,200 take about four seconds on one core.
+        steps: training steps; 2,000 take about four seconds on one core.
 
     Raises:
         ValueError: a beta outside [0, 1), or not among `betas`.
