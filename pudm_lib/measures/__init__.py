@@ -4,7 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules="fitting intervals judge numbers".split(),
+    submodules="fitting intervals judge numbers second_judge".split(),
     submod_attrs={
         "fitting": ["fit"],
         "intervals": "paired_t_test pooled_rate student_interval".split(),
@@ -13,5 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             copies_share corrected_rate frechet_distance inception_distance
             kernel_distance matched_distance measure nearest_distance wilson_interval
         """.split(),
+        "second_judge": ["SecondJudge"],
     },
 )
