@@ -13,7 +13,7 @@
 #
 # | | |
 # |---|---|
-# | **You will do** | read a grid of β, method and seed, walk through it with a slider, estimate β from U and S alone, train with the estimate, and retrain a toy while you watch |
+# | **You will do** | read a grid of β, method and seed, walk through it with a slider, estimate β from U and S alone, and train with the estimate |
 # | **You will learn** | what β trades against what; why the best setting need not be the true share; how one estimates that share, how far the estimators are off, and when all of them are wrong |
 # | **You need** | chapters 04 and 05; no GPU, no download |
 # | **Time** | `ci` seconds · `laptop` 3 minutes on two cores, half a minute from the cache; with its long studies (`make figures`) 45 minutes · `gpu` with `studies="measured"` about an hour |
@@ -188,7 +188,7 @@ pu.widgets.explore_beta(grid, samples)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# To the right, and the frames alone would never tell you to stop: what they count, the rate, does not see how good a normal image is. The distances do. They are also computed from held-out normal images, which a user of the method may not have; the risk curve needs $U$ and $S$ alone. Watch it as $\beta$ grows: it is the estimate of $(1-\beta)\,\mathbb E_{p_N}[\ell]$, which cannot be negative. Its mean sinks and stays above zero, but single steps fall below: their share is in the line above the picture, and each says that more was subtracted than that batch of $U$ held. Switch between the two risks, too: up to the first batch with a negative risk they are one computation (chapter 04), so they can only differ where the share of such steps, in the line above the picture, is not zero.
+# To the right, and the frames alone would never tell you to stop: what they count, the rate, does not see how good a normal image is. The distances do. They are also computed from held-out normal images, which a user of the method may not have; the risk curve needs $U$ and $S$ alone. Watch it as $\beta$ grows: it estimates $(1-\beta^*)\,\mathbb E_{p_N}[\ell] + (\beta^*-\beta)\,\mathbb E_{p_S}[\ell]$, which can be negative once $\beta > \beta^*$. Its mean sinks and stays above zero here, but single steps fall below: their share is in the line above the picture. One such step proves nothing, since an unlucky draw of noise levels is enough for it; many say that more is subtracted than $U$ holds. Switch between the two risks, too: up to the first batch with a negative risk they are one computation (chapter 04), so they can only differ where the share of such steps, in the line above the picture, is not zero.
 #
 # </details>
 #
@@ -535,26 +535,6 @@ with page.figure("06_auto", 1, 2, figsize=(9, 3.2), width_ratios=(1, 1.35)) as (
 # *Caption. Left: estimates with their 90 % intervals. Right: the grid's first panel again; stars: the models just trained with the estimate, one a seed; square: the one with the β of the parameters, one seed.*
 #
 # The estimates scatter around the true share, the multiple puts each of them above it, and all three models stand where the curve is flat. The bound on the distance (1.5, as in chapter 05) is there to notice a change; that the gain's interval is clear of zero was predicted before.
-#
-# ## Watch it learn
-#
-# The grid shows where trainings end. A toy is small enough to watch one under way: chapter 04's blobs in the plane, 2,000 points in $U$, 20 in $S$. On the left is what the model draws. On the right is its error $\ell$ on points that were noised a little, dark where it is large. At the green line $\ell = 2$, the error of a guess of no noise at all in two dimensions; beyond it the model is worse than that guess, so the line is the border of what it takes for data. PU training has to open a hole around the crosses in the middle, which are labelled, without losing the top blob, which has crosses beside it.
-#
-# **Predict, then train.** The figure is trained with the true share, $\beta = 1/11$. In JupyterLab, choose another $\beta$ and press *Train*. At 0, is there a hole in the middle all the same? At 0.3 or 0.5, what happens to the blobs that nobody labelled?
-
-# %%
-pu.widgets.train_live()
-
-# %% [markdown]
-# <details><summary>Answer</summary>
-#
-# At $\beta = 0$ there can be a shallow one: few points of $U$ lie there, and a small network rounds them off; yet it goes on drawing points inside. At the true share the hole is deep and the points leave it. Far above it the error is pushed up around $S$ with more than $U$ can hold against it, and since all places share one network, the normal blobs are pulled out of shape: fewer leaked points, or even more beside the top blob, and many where no data are. Look at the first pictures on the way as well: they have no blobs yet. The model learns first where data are at all, and only then what is between them.
-#
-# </details>
-#
-# *Caption. Left: 600 points by DDIM, always from the same noise; crosses: sensitive is the likelier origin under the true densities. Right: $\ell$, mean over 24 draws at indices 50 to 149; crosses: the labelled points $S$. While a training runs, both are of the weights of that step; the last picture is of their average, as in chapter 02.*
-#
-# *Cancel* stops a training at its next look at the losses, every 25 steps. The last picture stays, and *Train* begins anew from the same first weights.
 #
 # ## The check
 
