@@ -40,7 +40,7 @@ print(f"{page}; the smallest model: {smallest.network!r}, {steps} steps")
 #
 # A diffusion model learns to draw what it was shown. Show it a million pictures from the open web and among them are some that nobody wants it to draw: private faces, protected characters, harm. Throwing those out needs labels that nobody has for a million pictures. A few labelled examples are easy to get.
 #
-# There are three answers in the literature. This book builds all three, on digits that your laptop can train on in a minute:
+# The literature has many answers, from filters to unlearning. This book teaches three of them, one for each place where one can act, on digits that your laptop can train on in a minute:
 #
 # | answer | when it acts | what it needs |
 # |---|---|---|
@@ -75,7 +75,7 @@ print("\n".join([*pu.book.doctor.machine(), *pu.book.doctor.packages()]))
 # %% [markdown]
 # ## Presets
 #
-# Each chapter's first code cell holds its parameters, and the first of those is the preset. It decides sizes and budgets, never a method.
+# Each chapter's second code cell holds its parameters, and the first of those is the preset. It decides sizes and budgets, never a method.
 #
 # | preset | data | for |
 # |---|---|---|
@@ -179,27 +179,27 @@ for n in sizes:
     widths.append((ends[:, 1] - ends[:, 0]).mean())
 
 # %%
-twenty = generator.binomial(200, true_rate, 20)
-ends = np.array([pu.measures.wilson_interval(k, 200) for k in twenty])
+hundred = generator.binomial(200, true_rate, 100)
+ends = np.array([pu.measures.wilson_interval(k, 200) for k in hundred])
 misses = (ends[:, 0] > true_rate) | (ends[:, 1] < true_rate)
 missed = int(misses.sum())
 
 # %%
 with page.figure("00_intervals", 1, 2, figsize=(8.5, 2.9)) as (fig, (left, right)):
-    for i, k in enumerate(twenty):
+    for i, k in enumerate(hundred):
         bars = pu.style.error_bars([k / 200], [ends[i]])
         marker, colour = ("s", pu.SENSITIVE) if misses[i] else ("o", pu.NORMAL)
         left.errorbar(i, k / 200, yerr=bars, fmt=marker, color=colour, markersize=4)
     left.axhline(true_rate, color="0.4", linestyle="--")
     left.set(xlabel="repetition", ylabel="rate and interval, n = 200")
-    left.set_title(f"{missed} of 20 intervals miss the truth")
+    left.set_title(f"{missed} of 100 intervals miss the truth")
     right.loglog(sizes, widths, "o-", color=pu.NORMAL)
     right.set(xlabel="samples", ylabel="width of the interval")
     right.set_title("Four times the samples, half the width")
     fig.numbers(sizes=sizes, coverage=coverage, widths=widths)
     covers = "the Wilson interval covers at least 93 % at every size"
     fig.check(covers, min(coverage), at_least=0.93)
-    fig.alt(f"""Left: twenty simulated rates with intervals, {missed} of which miss the true rate
+    fig.alt(f"""Left: a hundred simulated rates with intervals, {missed} of which miss the true rate
         of 0.95. Right: the interval's width falls from {widths[0]:.2f} at 50 samples to
         {widths[-1]:.3f} at 2,000, on log axes.""")
 
@@ -212,7 +212,7 @@ with page.figure("00_intervals", 1, 2, figsize=(8.5, 2.9)) as (fig, (left, right
 #
 # </details>
 #
-# Every number in the book's text comes from such a figure. Beside each figure lies a JSON file with the numbers it shows, the parameters that made it and its **claims**: sentences with a value, a bound and a verdict. There are two kinds.
+# The numbers that the book's text relies on come from such figures; what a cell only prints is not kept. Beside each figure lies a JSON file with the numbers it shows, the parameters that made it and its **claims**: sentences with a value, a bound and a verdict. There are two kinds.
 #
 # - A **check** is mathematics, or a bound that was set after its number was seen. It must hold, or the chapter stops.
 # - A **prediction** is a sentence about the world, ours or a paper's, written down before its seeds were run. It is judged on its interval: *confirmed* if all of the interval satisfies the bound, *refuted* if none of it does, *undecided* if it straddles. Whatever comes out stays in, and the text says so.

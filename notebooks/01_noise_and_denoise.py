@@ -192,6 +192,14 @@ with page.figure("01_density_over_time", figsize=(8, 3.2)) as (fig, ax):
 #
 # $$\nabla \log q(x_t) = -\frac{\mathbb E[\epsilon \mid x_t]}{\sqrt{1 - \bar\alpha_t}}. \tag{4}$$
 #
+# <details><summary>Proof of (4)</summary>
+#
+# $q(x_t) = \int q(x_0)\, q(x_t \mid x_0)\, dx_0$, and $q(x_t \mid x_0)$ is the normal density of (2), whose gradient in $x_t$ is $-q(x_t \mid x_0)\, (x_t - \sqrt{\bar\alpha_t}\, x_0) / (1 - \bar\alpha_t) = -q(x_t \mid x_0)\, \epsilon / \sqrt{1 - \bar\alpha_t}$, with the $\epsilon$ that leads from $x_0$ to $x_t$. Differentiate under the integral and divide by $q(x_t)$; what multiplies $\epsilon$ is then $q(x_0)\, q(x_t \mid x_0) / q(x_t) = q(x_0 \mid x_t)$:
+#
+# $$\nabla \log q(x_t) = -\frac{1}{\sqrt{1 - \bar\alpha_t}} \int \epsilon\; q(x_0 \mid x_t)\, dx_0 = -\frac{\mathbb E[\epsilon \mid x_t]}{\sqrt{1 - \bar\alpha_t}} .$$
+#
+# </details>
+#
 # `mixtures` computes each of the three by its own formula. To be sure that they are not wrong together, the cell also gets the score by automatic differentiation of the log density, and the posterior mean by brute-force integration over $x_0$.
 
 # %%
@@ -303,13 +311,39 @@ with page.figure("01_two_dimensions", 1, 3, figsize=(8, 3.3), **square) as (fig,
 #
 # $$-\mathcal L = \underbrace{\mathrm{KL}\big(q(x_T | x_0)\,\|\,p(x_T)\big)}_{L_T,\ \text{prior}} + \sum_{t=2}^{T} \underbrace{\mathbb E_q\, \mathrm{KL}\big(q(x_{t-1} | x_t, x_0)\,\|\,p_\theta(x_{t-1} | x_t)\big)}_{L_{t-1}} \underbrace{- \mathbb E_q \log p_\theta(x_0 | x_1)}_{L_0,\ \text{reconstruction}}. \tag{6}$$
 #
+# <details><summary>Proof of (6)</summary>
+#
+# For $t \ge 2$ the chain does not care about $x_0$ once $x_{t-1}$ is known, so Bayes' rule reads $q(x_t \mid x_{t-1}) = q(x_{t-1} \mid x_t, x_0)\, q(x_t \mid x_0) / q(x_{t-1} \mid x_0)$. Multiply over $t = 2, \ldots, T$: each $q(x_t \mid x_0)$ stands above once and below once, and only the last and the first are left, $q(x_T \mid x_0) / q(x_1 \mid x_0)$. The first cancels against $q(x_1 \mid x_0)$, which is the factor of $t = 1$. So
+#
+# $$\log \frac{q(x_{1:T} \mid x_0)}{p_\theta(x_{0:T})} = \log \frac{q(x_T \mid x_0)}{p(x_T)} + \sum_{t=2}^{T} \log \frac{q(x_{t-1} \mid x_t, x_0)}{p_\theta(x_{t-1} \mid x_t)} - \log p_\theta(x_0 \mid x_1) .$$
+#
+# Take the mean over $q(x_{1:T} \mid x_0)$. In each summand average over its first variable with the others given: that is a KL.
+#
+# </details>
+#
 # Both sides of each KL are Gaussian. The forward one has the mean and variance
 #
 # $$\tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1 - \bar\alpha_t}\, x_0 + \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t, \qquad \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t, \tag{7}$$
 #
+# <details><summary>Proof of (7)</summary>
+#
+# $q(x_{t-1} \mid x_t, x_0) \propto q(x_t \mid x_{t-1})\, q(x_{t-1} \mid x_0)$, two normal densities, so minus twice the logarithm is, as a function of $x_{t-1}$ and up to a constant,
+#
+# $$\frac{\lVert x_t - \sqrt{\alpha_t}\, x_{t-1} \rVert^2}{\beta_t} + \frac{\lVert x_{t-1} - \sqrt{\bar\alpha_{t-1}}\, x_0 \rVert^2}{1 - \bar\alpha_{t-1}} .$$
+#
+# The factor of $\lVert x_{t-1} \rVert^2$ is $\alpha_t / \beta_t + 1/(1 - \bar\alpha_{t-1}) = (\alpha_t - \bar\alpha_t + \beta_t) / (\beta_t (1 - \bar\alpha_{t-1})) = (1 - \bar\alpha_t) / (\beta_t (1 - \bar\alpha_{t-1}))$, as $\alpha_t \bar\alpha_{t-1} = \bar\alpha_t$ and $\alpha_t + \beta_t = 1$: its inverse is $\tilde\beta_t$. Complete the square: the mean is $\tilde\beta_t \big( \sqrt{\alpha_t}\, x_t / \beta_t + \sqrt{\bar\alpha_{t-1}}\, x_0 / (1 - \bar\alpha_{t-1}) \big)$, which is $\tilde\mu_t$.
+#
+# </details>
+#
 # and the model puts its guess of $x_0$, made from $\hat\epsilon$ by (2), in place of $x_0$: $\ \mu_\theta = \big(x_t - \beta_t\, \hat\epsilon / \sqrt{1 - \bar\alpha_t}\big) / \sqrt{\alpha_t}$. So
 #
 # $$L_{t-1} = \tfrac{D}{2}\Big(\tfrac{\tilde\beta_t}{\sigma_t^2} - 1 - \log \tfrac{\tilde\beta_t}{\sigma_t^2}\Big) + \frac{1}{2\sigma_t^2}\, \mathbb E\, \lVert \tilde\mu_t - \mu_\theta \rVert^2. \tag{8}$$
+#
+# <details><summary>Proof of (8)</summary>
+#
+# For one coordinate, $\mathrm{KL}\big(\mathcal N(m_1, v_1)\,\|\,\mathcal N(m_2, v_2)\big)$ is the mean under the first of $\tfrac12 \log \tfrac{v_2}{v_1} - \tfrac{(x - m_1)^2}{2 v_1} + \tfrac{(x - m_2)^2}{2 v_2}$. The second term has the mean $-\tfrac12$; in the third, $\mathbb E (x - m_2)^2 = v_1 + (m_1 - m_2)^2$. Together $\tfrac12 \big( \tfrac{v_1}{v_2} - 1 - \log \tfrac{v_1}{v_2} \big) + \tfrac{(m_1 - m_2)^2}{2 v_2}$; add $D$ of them.
+#
+# </details>
 #
 # The model of this chapter has the exact $\hat\epsilon = \mathbb E[\epsilon \mid x_t]$ and nothing learned. In 1-D the expectation over $x_t$ is a one-dimensional integral, done by quadrature. To compare different $T$, all schedules are cuts of one continuous one, $\bar\alpha(s) = \exp(-\int_0^s b(u)\, du)$ with $b(u) = 0.1 + 19.9\, u$; cut in 1,000 steps it is all but DDPM's.
 
@@ -463,7 +497,7 @@ with page.figure("01_gap_falls", 1, 2, figsize=(8, 3.5)) as (fig, axes):
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Towards ten times as $T$ grows, if $\sigma_t^2 = \beta_t$ (the factors are printed above); by much less if $\sigma_t^2 = \tilde\beta_t$, the smaller variance which `diffusers` calls `fixed_small` and has as its default: that gap does not go to zero. In the first steps the noise is much smaller than the data's own width, and then the true reverse step has variance $\beta_t$. Taking $\tilde\beta_t \approx \beta_t (t-1)/t$ there costs $\tfrac12 \big(\tfrac{1}{t-1} - \log\tfrac{t}{t-1}\big)$ nats at step $t$ and coordinate, whatever $T$ is. Summed over $t$ this is half of Euler's constant, 0.289. Ho et al. saw no difference in their samples; in the likelihood there is one.
+# Towards ten times as $T$ grows, if $\sigma_t^2 = \beta_t$ (the factors are printed above); by much less if $\sigma_t^2 = \tilde\beta_t$, the smaller variance which `diffusers` calls `fixed_small` and has as its default: that gap does not go to zero. In the first steps the noise is much smaller than the data's own width, and then the true reverse step has variance $\beta_t$. Taking $\tilde\beta_t \approx \beta_t (t-1)/t$ there costs $\tfrac12 \big(\tfrac{1}{t-1} - \log\tfrac{t}{t-1}\big)$ nats at step $t$ and coordinate. Summed over $t$ this tends to half of Euler's constant, 0.289, from above as $T$ grows; the schedule of $T = 1000$ here loses about 0.45 (exercise 3). Ho et al. saw no difference in their samples; in the likelihood there is one.
 #
 # </details>
 #
@@ -507,6 +541,12 @@ with page.figure("01_gap_at_a_point", figsize=(8, 3.2)) as (fig, ax):
 # Put (2) into (7) and subtract. The means differ only through the noise, so (8) becomes
 #
 # $$L_{t-1} = w_t\, \mathbb E\, \lVert \epsilon - \hat\epsilon(x_t, t) \rVert^2 + \text{constant}, \qquad w_t = \frac{\beta_t^2}{2 \sigma_t^2\, \alpha_t\, (1 - \bar\alpha_t)}. \tag{10}$$
+#
+# <details><summary>Proof of (10)</summary>
+#
+# Put $x_0 = (x_t - \sqrt{1 - \bar\alpha_t}\, \epsilon) / \sqrt{\bar\alpha_t}$ into $\tilde\mu_t$. With $\sqrt{\bar\alpha_{t-1} / \bar\alpha_t} = 1 / \sqrt{\alpha_t}$, the factor of $x_t$ becomes $\big( \beta_t + \alpha_t (1 - \bar\alpha_{t-1}) \big) / \big( \sqrt{\alpha_t}\, (1 - \bar\alpha_t) \big) = 1 / \sqrt{\alpha_t}$, and that of $\epsilon$ is $-\beta_t / \sqrt{\alpha_t (1 - \bar\alpha_t)}$. $\mu_\theta$ is the same with $\hat\epsilon$ for $\epsilon$. So $\tilde\mu_t - \mu_\theta = \beta_t\, (\hat\epsilon - \epsilon) / \sqrt{\alpha_t (1 - \bar\alpha_t)}$; square it and divide by $2 \sigma_t^2$.
+#
+# </details>
 #
 # The simplified loss (PUDM eq. 8) puts 1 in the place of every $w_t$ and draws $t$ uniformly:
 #
@@ -597,7 +637,7 @@ except AssertionError as error:
 # - The ELBO speaks of the model's likelihood, not of how samples look. Raising it for some data and lowering it for others, which the PU method does from chapter 03 on, shifts a bound and not a probability.
 # - PUDM writes that $-\mathcal L$ is *proportional* to $\ell$. With the weights of (10) it is not; what is true is that each weighted term falls if and only if its own error falls.
 # - $L_0$ here is a Gaussian density. Ho et al. use a discretised one for pixels of 256 values, which makes the ELBO a bound on a probability and not on a density: numbers of the two kinds do not compare.
-# - One dimension flatters. The loss of 0.289 nats with $\sigma_t^2 = \tilde\beta_t$ is one for each coordinate that is wide against the first steps' noise: up to $0.289 \cdot 3072 \approx 890$ nats for a 32×32 colour picture.
+# - One dimension flatters. The loss with $\sigma_t^2 = \tilde\beta_t$, about 0.45 nats at $T = 1000$, is one for each coordinate that is wide against the first steps' noise: up to $0.45 \cdot 3072 \approx 1{,}390$ nats for a 32×32 colour picture.
 #
 # ## Exercises
 #
@@ -647,7 +687,7 @@ except AssertionError as error:
 #
 # </details>
 #
-# **3. Where the small variance loses (medium).** Show that $\sum_t \tfrac12 \big(\tfrac1{t} - \log\tfrac{t+1}{t}\big)$ over $t = 1, 2, \ldots$ tends to half of Euler's constant. Then sum the loss of taking $\tilde\beta_t$ for $\beta_t$ over the steps of the largest schedule, and compare with its gap.
+# **3. Where the small variance loses (medium).** Let the computer add up $\sum_t \tfrac12 \big(\tfrac1{t} - \log\tfrac{t+1}{t}\big)$ over $t = 1, 2, \ldots$: does it tend to half of Euler's constant? Then sum the loss of taking $\tilde\beta_t$ for $\beta_t$ over the steps of the largest schedule, and compare with its gap.
 #
 # *Hint.* If the true step has variance $\beta_t$ and the model takes $\tilde\beta_t$, the KL between them is $\tfrac12 (r - 1 - \log r)$ with $r = \beta_t / \tilde\beta_t$.
 #

@@ -297,13 +297,13 @@ with page.figure("02_leak", made_for=made_for, figsize=(8.5, 3.6)) as (fig, ax):
 #
 # <details><summary>Answer</summary>
 #
-# About the share in the training set, often a little more. A good model of U reproduces U, odd digits included. That is not a fault of training: the better the model, the closer its leak comes to the training share. Small models add some: an image between two classes has to fall on one side.
+# About the share in the training set, here a little more: the interval lies above one in eleven. A good model of U reproduces U, odd digits included; that is not a fault of training. Where the rest comes from is not shown here. Two suspects are badly drawn digits, which have to fall on one side, and the judge, who errs on samples as well.
 #
 # </details>
 #
 # ## What quality costs
 #
-# "How good are the images as a whole" needs a distance between two sets of images. The **Fréchet distance** fits a Gaussian to the features of each set and compares them; lower is nearer. With pixels as features it needs no other network. It is never zero for finite sets: two sets of *real* images are apart as well, the more so the fewer they are. That **floor**, taken with as many images, is the zero to compare with. The figure shows it for several numbers of DDIM steps, and for the model trained on augmented images.
+# "How good are the images as a whole" needs a distance between two sets of images. The **Fréchet distance** fits a Gaussian to the features of each set and compares them; lower is nearer. With pixels as features it needs no other network. It is never zero for finite sets: two sets of *real* images are apart as well, and more so when the sets are small. That **floor**, taken with as many images, is the zero to compare with. The figure shows it for several numbers of DDIM steps, and for the model trained on augmented images.
 
 # %%
 counts = [2, 4] if preset == "ci" else [5, 10, 25, 50]
@@ -337,7 +337,7 @@ with page.figure("02_quality", 1, 2, **wide) as (fig, axes):
     axes[1].bar(bars, list(ratios.values()), color=[pu.BLUE, pu.ORANGE], width=0.5)
     axes[1].axhline(1, color=pu.GREY, linestyle="--")
     axes[1].set(xlabel="augmentation of the training images", ylabel="distance / floor")
-    axes[1].set_title(f"Augmentation leaks: {farther:.1f} times as far")
+    axes[1].set_title(f"Augmented training shows: {farther:.1f} times as far")
     fig.numbers(steps=counts, distances=distances, floor=floor, ratios=ratios)
     fig.check(doubles, farther, at_least=2)
     fig.check(more, distances[0] / distances[-1], at_least=1)
@@ -370,9 +370,9 @@ page.verdict()
 # |---|---|---|
 # | samples are grey or saturated | images not in $[-1, 1]$: the noise has unit variance and the images must match it | `to_model_range` before, `to_uint8` after |
 # | the loss falls but samples stay noise | sampling begins at another noise level than training knew, or a step too few at the end | the scheduler's `timestep_spacing="trailing"` begins at $T-1$ |
-# | a loss that is "nan" some steps in | learning rate too high | lower it; the library stops at that step and names the terms |
+# | a loss that is "nan" | weights or images that are not finite, often after a learning rate that was too high | look at what is not finite; lower the rate; the library stops at that step and names the terms |
 #
-# The third one on purpose, caught and printed:
+# The third one on purpose, with infinite weights, caught and printed:
 
 # %%
 broken = pu.networks.make_unet("tiny", resolution=resolution, channels=channels)
@@ -389,7 +389,7 @@ except pu.training.TrainingError as error:
 #
 # - The digits are 8×8 and few. The sampler's behaviour and the leak carry over to larger images; the distances' sizes do not.
 # - The Fréchet distance here is on pixels, because a laptop without a download has no Inception weights. Compare it only with distances of the same features, the same reference and a similar number of images.
-# - A network this small leaks a little more than the training share. Part of "sensitive" is "badly drawn".
+# - A network this small leaks a little more than the training share, and why is not measured here.
 # - `diffusers`' own DDIM pipeline clips $\hat x_0$ but keeps the old noise prediction unless told otherwise; ours recomputes it (3). Samples of the two differ, so compare like with like.
 #
 # ## Exercises

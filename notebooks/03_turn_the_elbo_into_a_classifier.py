@@ -300,6 +300,7 @@ alive = {name: (s > alive_slope).double().mean().item() for name, s in slopes.it
 table = pd.DataFrame({"tau": scales, "alive": alive})
 table["mean ell/tau"] = float(ell_s.mean()) / table["tau"]
 table["median slope"] = [s.median().item() for s in slopes.values()]
+table["mean slope"] = [s.mean().item() for s in slopes.values()]
 costs = {name: pu.losses.minus_log_one_minus_exp(ell_s / tau) for name, tau in scales.items()}
 table["BCE on S"] = [cost.mean().item() for cost in costs.values()]
 table.map("{:.3g}".format)
@@ -425,11 +426,11 @@ with page.figure("03_histogram", 2, 3, figsize=(8.6, 5.6), **shared) as (fig, ax
 #
 # ## A mean in place of a sum
 #
-# Deep-learning habit is to average the squared error over pixels. In the paper's eq. 9, the unsupervised loss, that changes a constant and nothing else. In (2) it is $\tau = D$, and by the table above the BCE term is then alive nearly everywhere: at $\ell/\tau = 0.1$, about the mean in the table, its slope is $1/(e^{0.1} - 1) \approx 10$ against a pull of 1.
+# Deep-learning habit is to average the squared error over pixels. In the paper's eq. 9, the unsupervised loss, that changes a constant and nothing else. In (2) it is $\tau = D$, and by the table above the BCE term is then alive nearly everywhere. At the mean $\ell/\tau$, about 0.1, its slope is $1/(e^{0.1} - 1) \approx 10$ against a pull of 1; but the slope is convex, so its *mean*, which is what a batch feels, is far larger: it is the table's last column but one.
 #
 # The next cell trains a tiny network for a few steps, with the supervised loss (eq. 12) and with PU absolute (chapter 04), each with a sum and with a mean. Errors are shown in the same unit, summed over pixels; predicting "no noise" costs 64.
 #
-# What that means differs between the two. Under eq. 12 the push on $S$ as a whole is then about ten times the pull on $U$. PU absolute weighs it by $\beta$ (its push is $\beta$ times 1 + slope, see (8) below): $0.1 \cdot (1 + 10) \approx 1.1$ times the pull, all but even.
+# What that means differs between the two. Under eq. 12 the push on $S$ as a whole is then the mean slope times the pull on $U$. PU absolute weighs it by $\beta$ (its push is $\beta$ times 1 + slope, see (8) below): a tenth of that, and still many times the pull. The noisiest levels, where $\ell$ is smallest, make most of it.
 #
 # **Predict, then run.** With the mean, what becomes of the error on $U$, which contains the normal images: under eq. 12, and under PU absolute? Suppose that the network cannot tell $S$ from $U$ yet, so that both have one $\ell$: at which $\ell$ do push and pull cancel?
 
@@ -498,7 +499,7 @@ with page.figure("03_mean_or_sum", 1, 3, figsize=(8.6, 3.4)) as (fig, axes):
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The network shares its weights between normal and sensitive images; early on it cannot push one error up and the other down. With one $\ell$ for both, eq. 12 is even where $1/(e^{\ell/\tau} - 1) = 1$, at $\ell = \tau \log 2 \approx 44$ of 64: above it the pull is the stronger side, below it the push. So the error on $U$ comes down to about there and stays. For PU absolute, $\beta (1 + 1/(e^{\ell/\tau} - 1)) = 1$ at $\ell = -\tau \log(1 - \beta) \approx 7$: nothing stops it up there, and only the last stretch is braked, as push and pull come to about even. Whether a longer training gets through, `python -m pudm_lib run --method pu_absolute --reduction mean` tells: it trains the whole model and prints its rate. The sum in the paper's eq. 8 is part of the method, not a matter of taste.
+# The network shares its weights between normal and sensitive images; early on it cannot push one error up and the other down. With one $\ell$ for both, eq. 12 is even where $1/(e^{\ell/\tau} - 1) = 1$, at $\ell = \tau \log 2 \approx 44$ of 64: above it the pull is the stronger side, below it the push. So the error on $U$ comes down to about there and stays. For PU absolute, $\beta (1 + 1/(e^{\ell/\tau} - 1)) = 1$ at $\ell = -\tau \log(1 - \beta) \approx 7$: nothing stops it up there. But a trained model's $\ell$ is below 7 at most noise levels, and all of that way is braked. Whether a longer training gets through, `python -m pudm_lib run --method pu_absolute --reduction mean` tells: it trains the whole model and prints its rate. The sum in the paper's eq. 8 is part of the method, not a matter of taste.
 #
 # </details>
 #
@@ -514,12 +515,12 @@ with page.figure("03_mean_or_sum", 1, 3, figsize=(8.6, 3.4)) as (fig, axes):
 #
 # $$\text{eq. 12: } \frac{n_U}{n_S} \cdot \frac1{e^\ell - 1}, \qquad \text{code: } \frac1{e^\ell - 1}, \qquad \text{PU: } \beta\,\frac{n_U}{n_S} \Big( 1 + \frac1{e^\ell - 1} \Big). \tag{8}$$
 #
-# The PU line is chapter 04's: its 1 comes from the term $-\beta \ell$ on $S$ and does not go flat. And what must be pushed against? The paper's batches of 128 hold on average $n_U = 117$ and $n_S = 11$, and a share of about 1/11 of $U$, that is 10.6 images, is sensitive and pulls. So each of the 11 labelled ones has to push with 0.97 to break even.
+# The PU line is chapter 04's: its 1 comes from the term $-\beta \ell$ on $S$ and does not go flat. And what must be pushed against? The paper's batches of 128 hold one labelled image for eleven of $U$, on average $n_U = 117.3$ and $n_S = 10.7$, and a share of 1/11 of $U$, 10.7 images again, is sensitive and pulls. So each labelled one has to push with 1 to break even. For PU this is no matter of measurement: by (8) it breaks even wherever $\beta\,(1 + \text{slope})$ is at least the true share, so with $\beta = 0.1$ everywhere.
 #
 # **Predict, then run.** At $D = 3072$, at what share of the noise levels does the released code's push break even?
 
 # %%
-n_u, n_s, beta = 117, 11, 0.1  # the paper's batch on average, and its beta
+n_u, n_s, beta = 128 * 11 / 12, 128 / 12, 0.1  # the paper's batch on average, and its beta
 break_even = (n_u / 11) / n_s  # hidden sensitive images for each labelled one
 
 
