@@ -221,9 +221,7 @@ with page.figure("04_estimators", 1, 2, figsize=(8.6, 3.4)) as (fig, (left, righ
     left.hist(smallest.clamp(-5, 5), bins=60, color=pu.SKY)
     left.axvline(0, color="black", linewidth=1)
     left.axvline(truth, color=pu.NORMAL, linestyle="--")
-    left.set(
-        xlabel="$\\hat R$ of 30 and 10 points; dashed: $R$", ylabel=f"of {num_draws:,} estimates"
-    )
+    left.set(xlabel="$\\hat R$, smallest size; dashed: $R$", ylabel=f"of {num_draws:,} estimates")
     half = 1.96 * error["unbiased"]
     right.errorbar(counts, bias["unbiased"], half, color=pu.SKY, label="unbiased")
     pair = {"non-negative, (6)": (counts, by_6), "absolute, (6)": (counts, 2 * by_6)}
