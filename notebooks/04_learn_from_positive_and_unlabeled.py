@@ -234,7 +234,7 @@ with page.figure("04_estimators", 1, 2, figsize=(8.6, 3.4)) as (fig, (left, righ
     fig.check("non-negative: the bias fades, last size over first", last / first, at_most=0.5)
     fig.check("unbiased: sd times sqrt(n), first over last", falls, at_least=0.9, at_most=1.1)
     fig.alt(f"""Left: histogram of estimates, wide, {below:.0%} below zero. Right: bias against the
-        size of S: unbiased at zero, non-negative from {first:.2f} to {last:.2f}, absolute twice.""")
+        size of S: unbiased at zero, non-negative {first:.2f} to {last:.2f}, absolute twice.""")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -295,10 +295,9 @@ with page.figure("04_bump", 1, 2, figsize=(8.6, 3.4)) as (fig, (left, right)):
         "PU: share of samples in the bump, of the unsupervised one's", learnt / plain, at_most=0.1
     )
     fig.check("PU: the prediction points away from 0, its slope there", slope, at_least=0.2)
-    fig.alt(f"""Left: where the prediction moves a point. Near x = 0 unsupervised crosses zero downwards,
-        PU upwards. Right: densities of samples. The bump at 0 holds {plain:.1%} of the unsupervised
-        samples and {learnt:.1%} of PU's, which follow p_N.""")
-
+    fig.alt(f"""Left: where the prediction moves a point. Near x = 0 unsupervised crosses zero
+        downwards, PU upwards. Right: densities of samples. The bump at 0 holds {plain:.1%} of the
+        unsupervised samples and {learnt:.1%} of PU's, which follow p_N.""")
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
