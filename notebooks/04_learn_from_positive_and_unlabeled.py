@@ -298,6 +298,7 @@ with page.figure("04_bump", 1, 2, figsize=(8.6, 3.4)) as (fig, (left, right)):
     fig.alt(f"""Left: where the prediction moves a point. Near x = 0 unsupervised crosses zero
         downwards, PU upwards. Right: densities of samples. The bump at 0 holds {plain:.1%} of the
         unsupervised samples and {learnt:.1%} of PU's, which follow p_N.""")
+
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
