@@ -9,6 +9,7 @@ from diffusers import (
     DDIMScheduler,
     UNet2DConditionModel,
 )
+from test_sampling import GaussianDenoiser
 from torch import nn
 
 from pudm_lib.detection.t_error import all_t_se, denoise, move, reverse, t_errors
@@ -106,6 +107,26 @@ def test_single_precision_stays_near_double(model):
         exact = literal_step(x.numpy(), eps.numpy(), t, s)
         ours = move(x.float(), eps.float(), t, s, ALPHAS).double()
         np.testing.assert_allclose(ours, exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [7, 165, 333, 400, 600])
+def test_any_step_size_is_exact_on_its_own_nodes(size):
+    """Of N(0, 0.5^2) with its exact denoiser a move is a factor, which is known."""
+    v, x, a = 0.25, floats(3), ALPHAS.tolist()
+
+    def factor(t, s):
+        signal, noise = (a[s] * a[t]) ** 0.5, ((1 - a[s]) * (1 - a[t])) ** 0.5
+        return (signal * v + noise) / (a[t] * v + 1 - a[t])
+
+    at, wanted = 1.0, []
+    for t in range(0, 1000 - size, size):
+        up = at * factor(t, t + size)
+        wanted.append((up * factor(t + size, t) - at) ** 2)
+        at = up
+    squares = x.square().sum((1, 2, 3))
+    found = t_errors(GaussianDenoiser(0.0, v), x.float(), size).double()
+    wanted = torch.tensor(wanted)[:, None].double() * squares
+    torch.testing.assert_close(found, wanted, rtol=0.02, atol=1e-8)
 
 
 def test_steps_equal_diffusers_schedulers(model):

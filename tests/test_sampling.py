@@ -16,10 +16,9 @@ from pudm_lib.diffusion.sampling import SAMPLING, SamplingSettings, sample
 class GaussianDenoiser(nn.Module):
     """E[eps | x_t] for data from N(0.2, 0.3^2): the perfect network."""
 
-    mean, variance = 0.2, 0.09
-
-    def __init__(self):
+    def __init__(self, mean=0.2, variance=0.09):
         super().__init__()
+        self.mean, self.variance = mean, variance
         self.anchor = nn.Parameter(torch.zeros(1))
         self.alphas_cumprod = alphas_cumprod_of(linear_betas(1000))
 
@@ -43,6 +42,51 @@ def test_a_perfect_network_gives_back_the_data(sampler):
     assert x.std().item() == pytest.approx(0.3, abs=0.02)
 
 
+# Divisors of 1000 and others; with 61, 103 and 201 steps the rounded grid is too long.
+COUNTS = (
+    "1 2 3 4 5 6 7 9 11 13 16 17 24 25 31 48 50 61 77 96 100 103 130 150 201 250 333 "
+    "400 500 600 1000"
+)
+
+
+@pytest.mark.parametrize("steps", [int(count) for count in COUNTS.split()])
+def test_any_number_of_steps_is_exact_on_its_own_levels(steps):
+    """The samplers are linear in N(0, 0.5^2)'s denoiser: what they give is known."""
+    a, v, levels = alphas_cumprod_of(linear_betas(1000)).tolist(), 0.25, []
+
+    def drawn(sampler):
+        levels.clear()
+        return sample(
+            GaussianDenoiser(0.0, v),
+            SamplingSettings(sampler, steps, num_samples=2),
+            shape=(2000,),
+            seed=0,
+            clip=None,
+            callback=lambda step, t, *_: levels.append(t),
+        )
+
+    ddpm, ddim = drawn("ddpm"), drawn("ddim")
+    even = [1000 * (steps - i) / steps - 1 for i in range(steps)]
+    assert len(levels) == steps and levels[0] == 999 and levels[-1] >= 0
+    assert all(abs(t - e) <= 0.5 for t, e in zip(levels, even, strict=True))
+    factor, variance = 1.0, 1.0
+    for t, s in zip(levels, [*levels[1:], None], strict=True):
+        a_t, a_s = a[t], 1.0 if s is None else a[s]
+        x0, eps, total = a_t**0.5 * v, (1 - a_t) ** 0.5, a_t * v + 1 - a_t
+        factor *= (a_s**0.5 * x0 + (1 - a_s) ** 0.5 * eps) / total
+        noise = (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)  # the posterior's variance
+        kept = (1 - a_s - noise) ** 0.5
+        variance = variance * ((a_s**0.5 * x0 + kept * eps) / total) ** 2 + noise
+    noise = [random_generator(SAMPLING, 0, i) for i in range(2)]
+    x_t = torch.stack([torch.randn(2000, generator=g) for g in noise])
+    torch.testing.assert_close(ddim, x_t * factor, rtol=1e-3, atol=1e-4)
+    # 4,000 numbers: four standard errors.
+    assert ddpm.std().item() == pytest.approx(variance**0.5, rel=4 / 8000**0.5)
+    # Both are methods of first order: what is lacking falls as 1 / steps.
+    assert steps * (0.5 - factor) == pytest.approx(1.5, abs=0.2) or steps < 13
+    assert 0 < steps * (0.5 - variance**0.5) < 4.1
+
+
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 def test_same_seed_same_image_at_any_batch_size(sampler):
     torch.manual_seed(0)
@@ -64,10 +108,10 @@ def test_same_seed_same_image_at_any_batch_size(sampler):
 def test_ddim_equals_diffusers_with_the_clipped_prediction():
     torch.manual_seed(0)
     model = make_unet("tiny", resolution=8, channels=1).eval()
-    settings = SamplingSettings(num_inference_steps=6, num_samples=3)
+    settings = SamplingSettings(num_inference_steps=8, num_samples=3)
     ours = sample(model, settings, shape=(1, 8, 8), seed=1)
     scheduler = DDIMScheduler(timestep_spacing="trailing", clip_sample=True)
-    scheduler.set_timesteps(6)
+    scheduler.set_timesteps(8)
     noise = [random_generator(SAMPLING, 1, i) for i in range(3)]
     x = torch.stack([torch.randn(1, 8, 8, generator=g) for g in noise])
     with torch.no_grad():

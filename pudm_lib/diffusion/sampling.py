@@ -56,7 +56,27 @@ def make_scheduler(settings: SamplingSettings, num_train_timesteps: int = 1000):
         clip_sample=False,  # `sample` clips, before the hook and not after it
     )
     scheduler.set_timesteps(settings.num_inference_steps)
+    # Rounding gives some counts a level -1 after the last.
+    scheduler.timesteps = scheduler.timesteps[: settings.num_inference_steps]
     return scheduler
+
+
+def step_down(scheduler, x_t: Tensor, eps_hat: Tensor, t: int, noise) -> Tensor:
+    """x at the level that `scheduler` lists after t; clean after its last one.
+
+    Args:
+        noise: a generator for each item, used by DDPM.
+    """
+    uneven = scheduler.config.num_train_timesteps % scheduler.num_inference_steps
+    if not (uneven and isinstance(scheduler, DDIMScheduler)):
+        return scheduler.step(eps_hat, t, x_t, generator=noise).prev_sample
+    # diffusers' DDIM would go T // steps levels down, which is off its own list where
+    # the steps do not divide T.
+    below = scheduler.timesteps[scheduler.timesteps < t]
+    a_t = scheduler.alphas_cumprod[t]
+    a_s = scheduler.alphas_cumprod[below[0]] if len(below) else 1.0
+    x0_hat = (x_t - (1 - a_t) ** 0.5 * eps_hat) / a_t**0.5
+    return a_s**0.5 * x0_hat + (1 - a_s) ** 0.5 * eps_hat  # Song et al. 2021, eq. 12
 
 
 @torch.no_grad()
@@ -138,7 +158,7 @@ def sample(
                 # The noise that belongs to the x0 in use, so that both halves of the
                 # next x_t speak of the same image.
                 eps_hat = eps_from_x0(x_t, x0_hat, time, alphas_cumprod)
-                x_t = scheduler.step(eps_hat, t, x_t, generator=noise).prev_sample
+                x_t = step_down(scheduler, x_t, eps_hat, t, noise)
                 if callback is not None:
                     callback(step, t, x_t, x0_hat)
             done.append(x_t.float().cpu())
