@@ -8,6 +8,8 @@ PRESET ?= laptop
 ONLY   ?=
 SET    ?=
 AGAIN  ?=
+READ   ?=
+LAB    ?=
 
 BIN    := .venv/bin
 READY  := .venv/ready
@@ -17,7 +19,7 @@ BOOK    = $(BIN)/python -m pudm_lib book --preset $(PRESET) \
           $(if $(ONLY),--only '$(ONLY)') $(foreach s,$(SET),--set '$(s)') \
           $(if $(AGAIN),--again)
 
-.PHONY: book figures test test-browser lab lint pair clean
+.PHONY: book figures test test-browser lab edit lint pair clean
 
 book: $(READY)
 	$(BOOK)
@@ -52,8 +54,13 @@ test-browser: $(READY)
 	         "apt-get; install one of them and try again" >&2; exit 1; }
 	$(BIN)/python -m pytest tests/browser
 
+# Copies for a reader, in build/lab or READ, kept from one start to the next; LAB is for
+# JupyterLab, such as LAB=--no-browser. Authors open the sources.
 lab: $(READY)
-	$(BIN)/jupyter lab --ServerApp.default_url=/lab/tree/notebooks
+	$(BIN)/python -m pudm_lib.book.lab $(if $(READ),--read '$(READ)') $(LAB)
+
+edit: $(READY)
+	$(BIN)/python -m pudm_lib.book.lab --edit $(LAB)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -66,8 +73,9 @@ pair: $(READY)
 	$(BIN)/jupytext --to ipynb --update notebooks/[0-9][0-9]_*.py
 	$(BIN)/jupyter nbconvert --clear-output --inplace notebooks/[0-9][0-9]_*.ipynb
 
+# Not what a reader has written.
 clean:
-	rm -rf build
+	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name lab -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
