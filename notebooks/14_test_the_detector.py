@@ -183,7 +183,7 @@ with page.figure("14_detectors", figsize=(8, 4.4)) as (fig, ax):
 #
 # <details><summary>Answer</summary>
 #
-# The eight numbers, which know nothing of diffusion. Of the scores of the model, all steps together come next. The network that sees the whole map of one step does better than the one number that this map sums to (SeDID Stat, step 165), as in the paper, and about as well as the best single number of all step sizes. It learned from as many images as half of the held-out digits; the paper's had 10,000. The misaligned input of the released code does no harm here. Of the other scores none reaches SeDID's best step, but SeDID chose among all steps of five sizes and they among two or three noise levels: with one step size its lead over DIRE shrinks to where the intervals overlap.
+# The eight numbers, which know nothing of diffusion. Of the scores of the model, all steps together come next. The network that sees the whole map of one step does better than the one number that this map sums to (SeDID Stat, step 165), as in the paper, and about as well as the best single number of all step sizes. It learned from as many images as half of the held-out digits; the paper's had 10,000. The misaligned input of the released code costs next to nothing here; on faces, below, it costs about ten points. Of the other scores none reaches SeDID's best step, but SeDID chose among all steps of five sizes and they among two or three noise levels: with one step size its lead over DIRE shrinks to where the intervals overlap.
 #
 # We predicted that the multi-step score is at least as good as the best single step. For all steps together this is confirmed. For the six steps of size 165 it stays undecided.
 #
@@ -511,6 +511,7 @@ except ValueError as error:
 # - Three models of digits and of MNIST, one of faces, all small and briefly trained, and half of the held-out images for testing. The intervals hold the luck of the images, not of training; the dots show some of that.
 # - The networks learn for 60 steps, and on the digits from as many images as half of the held-out ones; the paper's had 10,000. They overfit there.
 # - SeDID chose among all steps of five sizes, its rivals among two or three noise levels.
+# - Real and generated images are equally many here. Where generated ones are rare, most alarms are false (exercise 4).
 #
 # ## Exercises
 #
@@ -576,6 +577,27 @@ except ValueError as error:
 # ```
 #
 # Look at the intervals before you call one of them easier.
+#
+# </details>
+#
+# **4.** An alarm: how often is it right? One image in a thousand is generated. A detector finds the share `found` of them and accuses one real image in a hundred. Which share of its alarms is right, for 0.2, 0.5 and 1?
+#
+# <details><summary>Hint</summary>
+#
+# Of a million images count the right alarms and the wrong ones.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# prevalence, false_alarms = 0.001, 0.01
+# for share in (0.2, 0.5, 1.0):
+#     right, wrong = prevalence * share, (1 - prevalence) * false_alarms
+#     print(f"finds {share:.0%}: {right / (right + wrong):.1%} of its alarms are right")
+# ```
+#
+# At most one in eleven, whatever the detector finds: where generated images are rare, almost every alarm is false, and only fewer false alarms help. An AUC does not tell.
 #
 # </details>
 #
