@@ -447,7 +447,7 @@ with page.figure("08_tradeoff", 1, 2, figsize=(9, 3.9), sharey=True) as (fig, ax
 #
 # The table says: a little. The two make different mistakes: training moved the whole law, and steering looks at each trajectory. What one lets pass, the other mostly catches.
 #
-# So which wins where? Alone they reach about the same rate. Steering does it at the smaller distance, needs no training, and can be undone or turned up at any time; it needs the images of $S$ and $U$ at hand whenever it samples. Training needs them once, and protects whoever gets the weights. Both together leak least and pay the most distance on pixels. "Both" uses the strength chosen for the unsupervised model, more than a trained one needs.
+# So which wins where? Alone they reach about the same rate. Steering does it at the smaller distance; but its references are smoothed by the kernel's width, which pulls samples towards averages and lowers a distance by itself, and no control in the figure tells how much of the gain that is. It needs no training, and can be undone or turned up at any time; it needs the images of $S$ and $U$ at hand whenever it samples. Training needs them once, and protects whoever gets the weights. Both together leak least and pay the most distance on pixels. "Both" uses the strength chosen for the unsupervised model, more than a trained one needs.
 #
 # The comparison favours steering: four of its settings were chosen on other seeds, while PU training has the paper's β = 0.1. And 0.4 is no share: at 0.1, about the true one, the rate lies far below, as chapter 09's figure of strengths shows.
 #

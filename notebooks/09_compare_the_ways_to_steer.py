@@ -522,7 +522,7 @@ for name, found in large.items():
 #
 # On MNIST they do, and the digits' settings carry over: both predictions are confirmed, and steering also brings the samples *nearer* to real digits. The middle of the window matters most, and a hundred references do a good part of what all do, as on the small digits.
 #
-# On CIFAR-10 nothing happens, at any strength, and the figure and the record say what is missing. The odds by pixel kernels put the animal first in no more than four pairs of five, even where there is little noise. In the whole window one or two references have all the say (see the printed line), so that the "unsafe mean" is a single animal picture. And there is little to protect: this model is small and briefly trained, its samples lie about thirty times as far from real images as real ones do, and a judge that is right on 96 of 100 photographs was never asked about such blurs. A better model, and features in which animals lie apart from vehicles, are where to go on: `ReferenceDenoiser` takes `features`. Nothing of the kind was tried here.
+# On CIFAR-10 nothing happens, at any strength. This says nothing about photographs: it is one seed of a generator too poor to be protected, and the figure and the record say what is missing. The odds by pixel kernels put the animal first in about four pairs of five at best, even where there is little noise. In the whole window one or two references have all the say (see the printed line), so that the "unsafe mean" is a single animal picture. And there is little to protect: this model is small and briefly trained, its samples lie about thirty times as far from real images as real ones do, and a judge that is right on 96 of 100 photographs was never asked about such blurs. A better model, and features in which animals lie apart from vehicles, are where to go on: `ReferenceDenoiser` takes `features`. Nothing of the kind was tried here.
 #
 # </details>
 #
@@ -774,7 +774,7 @@ print("acted at t =", pu.steering.by_time(in_steps.trace)["t"])
 # - When to steer depends on the weight. The odds pay in the middle of the trajectory, and ten references do most of what 150 do.
 # - Steered samples come nearer to $U$, and nearer to held-out images by as much: they are cleaner, not copied.
 # - A few hundred references cost next to nothing beside a network. A large $U$ does, and principal components make it cheap.
-# - The digits' settings carry over to real handwriting at 16×16. On photographs, with kernels on pixels and a poor model, nothing happens.
+# - The digits' settings carry over to real handwriting at 16×16. What they do on photographs is open: the generator of CIFAR-10 here is too poor to tell.
 #
 # **Next.** Chapter 10 asks the model for something, and steers given what was asked for.
 #
