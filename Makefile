@@ -21,11 +21,16 @@ BOOK    = $(BIN)/python -m pudm_lib book --preset $(PRESET) \
 
 .PHONY: book figures test test-browser lab edit lint pair clean
 
-book: $(READY)
-	$(BOOK)
+# make tells the book to stop only by SIGTERM; for Ctrl-C it deletes what it was making,
+# this file, and the book looks if it is there.
+RUNNING := build/.make-$(shell echo $$PPID)
 
-figures: $(READY)
-	$(BOOK) --publish
+figures: BOOK += --publish
+book figures: $(RUNNING)
+
+$(RUNNING): $(READY)
+	@mkdir -p $(@D) && touch $@
+	@PUDM_WHILE=$@ exec $(BOOK)
 
 # Tests keep their models and figures under build/test, one thread a process, one after
 # another: side by side they would need more than 3 GiB. nbval has a run of its own: it

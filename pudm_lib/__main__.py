@@ -14,10 +14,18 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+import lazy_loader
+
 import pudm_lib as pu
-from pudm_lib.data import datasets, splits
-from pudm_lib.experiments import settings
-from pudm_lib.machine import paths, processes
+from pudm_lib.machine import paths, stopping
+
+# Loaded when they are used, in `main`: to stop while they load is one line, too.
+datasets, splits, settings, processes = (
+    lazy_loader.load(f"pudm_lib.{name}", suppress_warning=True)
+    for name in """
+        data.datasets data.splits experiments.settings machine.processes
+    """.split()
+)
 
 # What `run` prints of a result.
 SHOWN = (
@@ -28,16 +36,17 @@ SHOWN = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("pudm_lib").setLevel("INFO" if processes.is_main() else "ERROR")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     traceback = "--traceback" in arguments or bool(os.environ.get("PUDM_TRACEBACK"))
     try:
-        options = _parser().parse_args(arguments)
-        return options.command(options)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from there", file=sys.stderr)
-        return 130
+        with stopping.program():
+            logging.basicConfig(format="%(message)s")
+            level = "INFO" if processes.is_main() else "ERROR"
+            logging.getLogger("pudm_lib").setLevel(level)
+            options = _parser().parse_args(arguments)
+            return options.command(options)
+    except (KeyboardInterrupt, stopping.Stopped) as reason:
+        return stopping.say(reason)
     # RuntimeError: a GPU without memory, a process that was killed.
     except (ValueError, OSError, RuntimeError) as error:
         if traceback:

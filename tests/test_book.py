@@ -164,7 +164,7 @@ def test_run(project, monkeypatch, capsys):
 
 def test_a_run_of_one_chapter_keeps_the_figures_of_others(two_chapters, monkeypatch):
     monkeypatch.setattr(
-        book, "_run_chapter", lambda _, c, *__: book.ChapterRun(c.name, 0.0)
+        book, "run_chapter", lambda _, c, *__: book.ChapterRun(c.name, 0.0)
     )
     folder = two_chapters / "build" / "figures" / "laptop"
     for name in ("01_a", "02_a"):
@@ -187,7 +187,7 @@ def test_figures_are_published_only_if_every_chapter_passed(
         error = "cell 2" if chapter.name == "02_second" and broken else ""
         return book.ChapterRun(chapter.name, 1.0, error)
 
-    monkeypatch.setattr(book, "_run_chapter", fails)
+    monkeypatch.setattr(book, "run_chapter", fails)
     curated = two_chapters / "figures" / "laptop"
     write_figure(curated, "01_old", "laptop")
     broken = True

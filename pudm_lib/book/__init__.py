@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules="""
-        chapters claims committed data_sets doctor fresh page runner style
+        chapters claims committed data_sets doctor execute fresh page runner style
     """.split(),
     submod_attrs={
         "chapters": """
@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             check_publishable code_hash fingerprint is_up_to_date keep publish
         """.split(),
         "page": "Page".split(),
-        "runner": "ChapterRun nbval_copies run_book".split(),
+        "runner": "nbval_copies run_book".split(),
         "style": """
             METHOD_COLOURS METHOD_LABELS error_bars image_sheet interval_rows
             legend_below new_figure toy_plane use_book_style

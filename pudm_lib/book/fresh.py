@@ -1,13 +1,20 @@
 """Which chapters need no second run: what they are made of has not changed, and what
-they made is still there. As `make` does it, by content and not by time."""
+they made is still there. As `make` does it, by content and not by time. The note that
+says so goes before a chapter runs and comes last; one book a folder at a time.
+"""
 
 import functools
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from pudm_lib.book.chapters import Chapter, chapters
 from pudm_lib.book.claims import read_records
@@ -58,8 +65,30 @@ def is_up_to_date(executed: Path, chapter: Chapter, parameters: Mapping) -> bool
     return there and note.read_text() == _state(chapter, parameters)
 
 
-def keep(executed: Path, chapter: Chapter, parameters: Mapping) -> None:
-    """Note that `executed` and the figures there are belong to this chapter."""
+def begin(executed: Path) -> None:
+    """Take away what is left of an earlier run, the note first."""
+    _note(executed).unlink(missing_ok=True)
+    for old in executed.parent.glob(f"{executed.stem}.*"):
+        old.unlink()
+
+
+def keep(
+    executed: Path, chapter: Chapter, parameters: Mapping, wrote: Collection[str]
+) -> None:
+    """Note that `executed` and the figures there are belong to this chapter.
+
+    Args:
+        wrote: the figure files that were seen while it ran.
+
+    Raises:
+        FileNotFoundError: one of them is gone.
+    """
+    folder = paths.figures_root() / parameters["preset"]
+    if gone := sorted(set(wrote) - figures_of(chapter, folder).keys()):
+        raise FileNotFoundError(
+            f"{', '.join(gone)} in {folder} went away while the chapter ran; run it "
+            "again with nothing else writing there"
+        )
     paths.write_atomically(_note(executed), _state(chapter, parameters))
 
 
@@ -71,6 +100,31 @@ def _state(chapter: Chapter, parameters: Mapping) -> str:
 
 def _note(executed: Path) -> Path:
     return executed.with_suffix(".made.json")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder as the one book that writes there.
+
+    Raises:
+        RuntimeError: another process does; says which.
+    """
+    lock, holder = FileLock(folder / ".lock"), folder / ".holder"
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        who = holder.read_text() if holder.exists() else "another process"
+        raise RuntimeError(
+            f"{folder} is being written by {who}; wait for it or stop it, or choose "
+            "another folder by PUDM_BUILD"
+        ) from None
+    try:
+        words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        paths.write_atomically(holder, f"process {os.getpid()} ({words})")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
 
 
 def check_publishable(preset: str) -> None:

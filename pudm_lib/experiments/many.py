@@ -4,11 +4,13 @@ Measured on two cores: two one-thread processes do half as many steps a second a
 one process with two threads.
 """
 
+import logging
 import multiprocessing
-import os
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +24,7 @@ from pudm_lib.experiments.settings import Experiment
 from pudm_lib.machine.devices import available_cores, resolve_device
 from pudm_lib.machine.paths import headless
 from pudm_lib.machine.processes import num_processes
+from pudm_lib.machine.stopping import asked_to_stop, leave, start_worker
 from pudm_lib.measures.judge import load_judge
 
 # So many steps of a small network take about as long as a process to start.
@@ -85,17 +88,23 @@ def side_by_side(
     Raises:
         What `function` raises, for the first item that fails; what others have done by
         then is kept, what waits is not begun.
+        RuntimeError: a worker was killed.
     """
     # Not fork: a copy of a process with torch's threads in it can hang.
     context = multiprocessing.get_context("spawn")
     steps = context.Queue()
     workers = min(workers, len(items))
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (steps,))
+    level = logging.getLogger("pudm_lib").getEffectiveLevel()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (steps, level))
     done = [0] * len(items)
-    futures = [pool.submit(_work, function, i, x) for i, x in enumerate(items)]
-    try:
-        with tqdm(total=total, desc=f"{len(items)} {what}", disable=headless()) as bar:
+    bar = tqdm(total=total, desc=f"{len(items)} {what}", disable=headless())
+    with bar, asked_to_stop() as stopping:
+        try:
+            futures = [pool.submit(_work, function, i, x) for i, x in enumerate(items)]
             while not all(future.done() for future in futures):
+                if stop := stopping():
+                    _end(pool)
+                    leave(stop)
                 with suppress(queue.Empty):
                     index, step, losses = steps.get(timeout=0.5)
                     bar.update(step - done[index])
@@ -104,33 +113,42 @@ def side_by_side(
                 for future in futures:
                     if future.done():
                         future.result()  # raises what the process raised
-    except BaseException:
-        # Also for an interrupt: nobody waits for the models that are under way. They
-        # go on from their checkpoints when they are asked for again.
-        running = list(pool._processes.values())  # 3.14 has terminate_workers for it
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in running:
-            process.terminate()
-        raise
-    pool.shutdown()
+        except BaseException as error:
+            _end(pool)
+            if isinstance(error, BrokenProcessPool):
+                raise RuntimeError(
+                    f"a process that makes {what} was killed, by hand or because "
+                    "memory ran out; the same command goes on from what is kept"
+                ) from error
+            raise
+        pool.shutdown()
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Each process after the step at hand, which it keeps. Nobody waits for the models
+    that are under way: they go on from there when they are asked for again."""
+    running = list((pool._processes or {}).values())  # 3.14 has terminate_workers
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.join()
 
 
 _steps = None  # the queue to the parent, set in each worker when it starts
 
 
-def _start_worker(steps) -> None:
+def _start_worker(steps, log_level: int) -> None:
     global _steps
     _steps = steps
+    start_worker(log_level)
+    # The lock that tqdm makes by itself is the system's, and left behind by a kill.
+    tqdm.set_lock(threading.RLock())
     torch.set_num_threads(1)
 
 
 def _work(function: Callable[..., Any], index: int, item: Any) -> None:
-    def report(step: int, losses: str) -> None:
-        if not multiprocessing.parent_process().is_alive():
-            os._exit(1)  # an exception would send the pool to its next item
-        _steps.put((index, step, losses))
-
-    function(item, report=report)
+    function(item, report=lambda *shown: _steps.put((index, *shown)))
 
 
 def frame(results: Sequence[Result]):

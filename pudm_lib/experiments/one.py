@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
 from pudm_lib.data.pixels import to_uint8
@@ -28,7 +27,8 @@ from pudm_lib.experiments.settings import Experiment
 from pudm_lib.machine.compiling import compiled
 from pudm_lib.machine.devices import cpu_threads, environment, resolve_device
 from pudm_lib.machine.paths import make_folder, remove_leftovers, runs_root
-from pudm_lib.machine.processes import agreed, is_main, wait_for
+from pudm_lib.machine.processes import agreed, is_main, locked, wait_for
+from pudm_lib.machine.stopping import asked_to_stop, leave
 from pudm_lib.machine.store import (
     load_tensors,
     save_tensors,
@@ -196,24 +196,28 @@ def _train_or_load(
         images = TrainingImages(
             split.x_unlabeled, split.x_sensitive, split.x_normal, split.conditions
         )
-        start = time.perf_counter()
-        history = train(
-            model,
-            images,
-            experiment.training,
-            seed=experiment.seed,
-            checkpoint=checkpoint,
-            report=report,
-        )
-        tensors = with_prefix("model.", model.state_dict())
-        tensors |= with_prefix("history.", history)
-        facts = {
-            "experiment": asdict(experiment),
-            "train_seconds": time.perf_counter() - start,
-        }
-        if is_main():
-            save_tensors(path, tensors, facts)
-            checkpoint.unlink(missing_ok=True)
+        # Around all, so that no signal comes between the last step and its keeping.
+        with asked_to_stop() as stopping:
+            start = time.perf_counter()
+            history = train(
+                model,
+                images,
+                experiment.training,
+                seed=experiment.seed,
+                checkpoint=checkpoint,
+                report=report,
+            )
+            tensors = with_prefix("model.", model.state_dict())
+            tensors |= with_prefix("history.", history)
+            facts = {
+                "experiment": asdict(experiment),
+                "train_seconds": time.perf_counter() - start,
+            }
+            if is_main():
+                save_tensors(path, tensors, facts)
+                checkpoint.unlink(missing_ok=True)
+            if stop := stopping():
+                leave(stop, "after the last step")
         wait_for(path)
     tensors, _ = load_tensors(path)
     model.load_state_dict(without_prefix("model.", tensors))
@@ -227,6 +231,6 @@ def _locked(path: Path) -> Iterator[None]:
     if not is_main():
         yield
         return
-    with FileLock(make_folder(path) / ".lock"):
+    with locked(make_folder(path) / ".lock", path.name):
         remove_leftovers(path)
         yield

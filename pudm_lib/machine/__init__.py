@@ -4,7 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules="checks compiling devices paths processes store".split(),
+    submodules="checks compiling devices paths processes stopping store".split(),
     submod_attrs={
         "checks": "check check_settings setting".split(),
         "compiling": "COMPILE compiled".split(),
@@ -18,7 +18,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             write_atomically
         """.split(),
         "processes": """
-            EXIT_CODE agreed asked_to_stop is_main num_processes wait_for
+            agreed is_main locked num_processes wait_for
+        """.split(),
+        "stopping": """
+            Stopped asked_to_stop end_after leave program start_worker
         """.split(),
         "store": """
             CheckpointError VERSION load_tensors plain save_tensors short_hash stages

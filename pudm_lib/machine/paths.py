@@ -96,13 +96,14 @@ def _temporary_file(folder: Path, prefix: str) -> Iterator[str]:
         raise OSError(
             f"cannot write in {folder}: {error.strerror or error}. What was there "
             "before is untouched; make room or make it writable, or choose another "
-            "folder by PUDM_RUNS or PUDM_FIGURES, and the same command goes on"
+            "folder by PUDM_RUNS, PUDM_FIGURES or PUDM_BUILD, and the same command "
+            "goes on"
         ) from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Temporary files of writers that were killed; for who alone writes there."""
-    for old in folder.glob("*.safetensors.*"):
+def remove_leftovers(folder: Path, name: str = "*.safetensors") -> None:
+    """Temporary files of killed writers of `name`; for who alone writes it."""
+    for old in folder.glob(f"{name}.*"):
         old.unlink()
 
 

@@ -5,17 +5,19 @@ files and speaks; what depends on the time of a look (is that file there?) is lo
 by main and told to the others.
 """
 
+import logging
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
 
 
 def num_processes() -> int:
@@ -49,22 +51,20 @@ def wait_for(path: Path) -> None:
         time.sleep(0.2)
 
 
-EXIT_CODE = 128 + signal.SIGTERM
-
-
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM does not end the process; the function yielded says if it came.
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path`; a second process waits for it, and says so.
 
-    Only a program's main thread is told of signals; in another one the answer is False
-    and SIGTERM ends the process as ever.
+    Args:
+        what: that only one process may make at a time, in words.
     """
-    came = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield came.is_set
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    lock = FileLock(path)
     try:
-        yield came.is_set
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.warning("waiting for another process that makes %s", what)
+        lock.acquire()
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        lock.release()

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -23,7 +22,8 @@ from pudm_lib.data.pixels import ImageSource, read_resized, to_model_range
 from pudm_lib.data.splits import DataSettings, image_size, sensitive_classes
 from pudm_lib.diffusion.process import random_generator
 from pudm_lib.machine.devices import cpu_threads, resolve_device, versions
-from pudm_lib.machine.paths import make_folder, runs_root
+from pudm_lib.machine.paths import make_folder, remove_leftovers, runs_root
+from pudm_lib.machine.processes import locked
 from pudm_lib.machine.store import load_tensors, save_tensors, short_hash, stages
 from pudm_lib.measures.fitting import fit
 from pudm_lib.training.augment import affine
@@ -131,7 +131,8 @@ def load_judge(settings: DataSettings, *, device: str = "cpu") -> Judge:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)  # the judge does not depend on who asks for it first
         network = JudgeNetwork(channels, len(source.classes))
-    with FileLock(make_folder(path.parent) / f"{path.stem}.lock"):
+    with locked(make_folder(path.parent) / f"{path.stem}.lock", f"the judge {name}"):
+        remove_leftovers(path.parent, path.name)
         if not path.exists():
             with cpu_threads(1):
                 _fit(network, source, settings, device)

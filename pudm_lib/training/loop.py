@@ -9,9 +9,7 @@ was cut off goes on from its checkpoint to the same weights (see `random_generat
 bit by bit on the same number of a CPU's threads, but for rounding on a GPU.
 """
 
-import logging
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,13 +34,12 @@ from pudm_lib.machine.devices import (
     what_fits,
 )
 from pudm_lib.machine.paths import headless
-from pudm_lib.machine.processes import EXIT_CODE, agreed, asked_to_stop, is_main
+from pudm_lib.machine.processes import agreed, is_main
+from pudm_lib.machine.stopping import asked_to_stop, leave
 from pudm_lib.training.batches import Batches, TrainingImages, batch_pieces
 from pudm_lib.training.losses import risk_and_weights
 from pudm_lib.training.settings import TrainingSettings
 from pudm_lib.training.state import HISTORY, TrainingState
-
-log = logging.getLogger(__name__)
 
 # A look at the losses makes a GPU wait for them, so it is taken now and then.
 LOOK_EVERY = 25
@@ -83,6 +80,7 @@ def train(
         TrainingError: a loss that is not finite, with its step and risk terms.
         torch.OutOfMemoryError: names the batch and an `accumulate` that fits.
         CheckpointError: a checkpoint that is damaged or of another model.
+        KeyboardInterrupt: after a step that was kept, for Ctrl-C or from `report`.
     """
     device = resolve_device(settings.device)
     with cpu_threads(settings.threads):
@@ -96,6 +94,12 @@ def train(
             desc=f"train {settings.method}",
             disable=headless() or report is not None or not is_main(),
         )
+
+        def keep() -> None:
+            loop.look()  # a state that is not finite is never kept
+            if checkpoint is not None and is_main():  # all have the same
+                state.save(checkpoint)
+
         with bar, asked_to_stop() as stopping:
             while state.step < settings.steps:
                 try:
@@ -104,20 +108,20 @@ def train(
                     raise loop.what_fits(error) from error
                 bar.update()
                 last = state.step == settings.steps
-                if last or state.step % LOOK_EVERY == 0:
-                    losses = loop.look()
-                    bar.set_postfix_str(losses, refresh=False)
-                    if report is not None:
-                        report(state.step, losses)
+                try:
+                    if last or state.step % LOOK_EVERY == 0:
+                        losses = loop.look()
+                        bar.set_postfix_str(losses, refresh=False)
+                        if report is not None:
+                            report(state.step, losses)
+                except KeyboardInterrupt:
+                    keep()
+                    raise
                 stop = stopping()
-                due = state.step % settings.checkpoint_every == 0 and not last
-                if checkpoint is not None and (due or stop):
-                    loop.look()  # a state that is not finite is never kept
-                    if is_main():  # all have the same
-                        state.save(checkpoint)
+                if stop or (state.step % settings.checkpoint_every == 0 and not last):
+                    keep()
                 if stop:
-                    log.warning("stopped by SIGTERM after step %d", state.step)
-                    os._exit(EXIT_CODE)  # an exception could be caught, and work go on
+                    leave(stop, f"after step {state.step}")
         state.average.copy_to(state.parameters)
         # Without autocast around it: sampling is the same now and after loading.
         loop.accelerator.unwrap_model(state.model, keep_fp32_wrapper=False)
