@@ -14,18 +14,8 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-import lazy_loader
-
 import pudm_lib as pu
 from pudm_lib.machine import paths, stopping
-
-# Loaded when they are used, in `main`: to stop while they load is one line, too.
-datasets, splits, settings, processes = (
-    lazy_loader.load(f"pudm_lib.{name}", suppress_warning=True)
-    for name in """
-        data.datasets data.splits experiments.settings machine.processes
-    """.split()
-)
 
 # What `run` prints of a result.
 SHOWN = (
@@ -39,9 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     traceback = "--traceback" in arguments or bool(os.environ.get("PUDM_TRACEBACK"))
     try:
+        # What is slow is loaded in here, so that to stop then is one line, too.
         with stopping.program():
             logging.basicConfig(format="%(message)s")
-            level = "INFO" if processes.is_main() else "ERROR"
+            level = "INFO" if pu.machine.processes.is_main() else "ERROR"
             logging.getLogger("pudm_lib").setLevel(level)
             options = _parser().parse_args(arguments)
             return options.command(options)
@@ -90,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_preset(parser, default: str | None = "laptop") -> None:
     text = f"default: {default}" if default else "default: all that are there"
     parser.add_argument(
-        "--preset", choices=settings.PRESETS, default=default, help=text
+        "--preset", choices=pu.experiments.settings.PRESETS, default=default, help=text
     )
 
 
@@ -104,14 +95,16 @@ def _add_run(parser) -> None:
         action="store_true",
         help="the papers' FID as well; needs torch-fidelity and its weights",
     )
-    names = [name for name in settings.setting_fields() if name != "seed"]
+    names = [
+        name for name in pu.experiments.settings.setting_fields() if name != "seed"
+    ]
     _add_settings(parser, names)
 
 
 def _add_settings(parser, names: Sequence[str]) -> None:
-    laptop = settings.experiment("laptop").flat()
+    laptop = pu.experiments.settings.experiment("laptop").flat()
     for name in names:
-        setting = settings.setting_fields()[name]
+        setting = pu.experiments.settings.setting_fields()[name]
         text = setting.metadata["help"].replace("%", "%%")  # argparse formats it
         if name == "beta":
             text += ", or auto: estimated from U and S"
@@ -135,13 +128,15 @@ def _beta(text: str) -> float | str:
 
 def _settings(options) -> dict:
     given = vars(options)
-    return {n: given[n] for n in settings.setting_fields() if n in given}
+    return {n: given[n] for n in pu.experiments.settings.setting_fields() if n in given}
 
 
 def _run(options) -> int:
-    asked = partial(settings.experiment, options.preset, **_settings(options))
+    asked = partial(
+        pu.experiments.settings.experiment, options.preset, **_settings(options)
+    )
     results = pu.run_many([asked(seed=seed) for seed in options.seeds])
-    if not processes.is_main():
+    if not pu.machine.processes.is_main():
         return 0
     table = pu.frame(results)[SHOWN]
     table.columns = [n.replace("non_", "non-").replace("_", " ") for n in SHOWN]
@@ -227,18 +222,18 @@ def _add_data(parser) -> None:
     listing.set_defaults(lines=lambda _: pu.book.found_sets())
     fetch = actions.add_parser("fetch", help="download a data set into PUDM_DATA")
     fetch.set_defaults(lines=lambda options: [pu.book.fetch_set(options.name)])
-    fetch.add_argument("name", choices=datasets.NAMES)
+    fetch.add_argument("name", choices=pu.data.datasets.NAMES)
     show = actions.add_parser("show", help="draw images of a split, hidden ones marked")
     show.set_defaults(lines=_show)
     show.add_argument("dataset", help="a name, a folder or an .npz file")
-    sizes = [f.name for f in fields(splits.DataSettings) if f.name != "dataset"]
+    sizes = [f.name for f in fields(pu.data.splits.DataSettings) if f.name != "dataset"]
     _add_settings(show, sizes)
     _add_preset(show)
     show.add_argument("--out", type=Path, required=True, help="a .png file")
 
 
 def _show(options) -> list[str]:
-    chosen = settings.experiment(options.preset, **_settings(options))
+    chosen = pu.experiments.settings.experiment(options.preset, **_settings(options))
     return [pu.book.show_split(chosen, options.out)]
 
 
