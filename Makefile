@@ -23,7 +23,7 @@ BOOK    = $(BIN)/python -m pudm_lib book --preset $(PRESET) \
 
 # make tells the book to stop only by SIGTERM; for Ctrl-C it deletes what it was making,
 # this file, and the book looks if it is there.
-RUNNING := build/.make-$(shell echo $$PPID)
+RUNNING := build/.make-$(shell echo $$PPID-$$(date +%s))
 
 figures: BOOK += --publish
 book figures: $(RUNNING)

@@ -197,10 +197,10 @@ def test_it_opens_on_the_first_chapter(source, started, project, tmp_path, capsy
     read, edit = started
     folder = tmp_path.parent / "a reader's"
     assert f"--ServerApp.root_dir={folder}" in read
-    assert f"--ServerApp.default_url=/lab/tree/{CHAPTER}" in read
+    assert f"--LabApp.default_url=/lab/tree/{CHAPTER}" in read
     assert capsys.readouterr().out == f"your copies are in {folder}\n"
     assert f"--ServerApp.root_dir={project}" in edit
-    assert f"--ServerApp.default_url=/lab/tree/notebooks/{CHAPTER}" in edit
+    assert f"--LabApp.default_url=/lab/tree/notebooks/{CHAPTER}" in edit
 
 
 @pytest.fixture

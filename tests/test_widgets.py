@@ -40,6 +40,10 @@ CONTROLS = {
 }
 
 
+# What the page's script looks for.
+CLASSES = ("pudm-panel", "pudm-slider", "pudm-value", "pudm-notice")
+
+
 def draw(height, colour) -> Figure:
     figure = Figure(figsize=(2, 1))
     figure.subplots().bar([0], [height], color=colour)
@@ -62,6 +66,17 @@ def shown(monkeypatch) -> list:
 def reader(monkeypatch) -> None:
     """Somebody sits before a notebook with a kernel."""
     monkeypatch.setattr(widgets, "interactive", lambda: True)
+    monkeypatch.setattr(widgets, "publish_display_data", lambda data: None)
+
+
+def controls_of(box: ipywidgets.VBox) -> list[ipywidgets.Widget]:
+    """Sliders, without the value that stands beside each, and rows of buttons."""
+    row = box.children[0].children
+    return [c.children[0] if isinstance(c, ipywidgets.HBox) else c for c in row]
+
+
+def value_beside(box: ipywidgets.VBox, number: int = 0) -> str:
+    return words_of(box.children[0].children[number].children[1])
 
 
 def png_in(place: ipywidgets.HTML) -> str:
@@ -99,19 +114,48 @@ def test_a_reader_gets_the_same_figure_and_controls_below(shown, reader):
 
 
 def test_controls_are_labelled_and_begin_at_the_static_figure():
-    row, line, place = panel(draw, alt, CONTROLS).children
-    slider, buttons = row.children
+    box = panel(draw, alt, CONTROLS)
+    slider, buttons = controls_of(box)
+    *_, line, place = box.children
     assert isinstance(slider, ipywidgets.SelectionSlider)
     assert (slider.description, slider.value) == ("bar's height", 2)
     assert slider.continuous_update is False
+    # Its own readout can be typed into; ours says the value and cannot.
+    assert slider.readout is False and value_beside(box) == "2"
+    slider.value = 3
+    assert value_beside(box) == "3"
+    slider.value = 2
     assert isinstance(buttons, ipywidgets.ToggleButtons)
     assert (buttons.description, buttons.value) == ("colour", "C0")
     assert place.value == "" and 'role="status"' in line.value
 
 
+def test_every_move_is_answered_even_by_the_same_words():
+    # The page waits for a change; without one it would say that no kernel is there.
+    line = ipywidgets.HTML()
+    seen = []
+    line.observe(lambda change: seen.append(change["new"]), "value")
+    for _ in range(3):
+        widgets.show_words(line, "the same")
+    assert len(seen) == 3 and words_of(line).strip() == "the same"
+
+
+def test_a_reader_gets_the_script_that_completes_the_panel(shown, monkeypatch):
+    sent = []
+    monkeypatch.setattr(widgets, "interactive", lambda: True)
+    monkeypatch.setattr(widgets, "publish_display_data", sent.append)
+    explore(draw, alt=alt, **CONTROLS)
+    (bundle,) = sent
+    # No other form of it: a page that does not run it would show that as text.
+    assert list(bundle) == ["application/javascript"]
+    assert all(name in bundle["application/javascript"] for name in CLASSES)
+    assert "pudm-panel" in shown[1]._dom_classes
+
+
 def test_moving_a_control_changes_picture_and_words():
-    row, line, place = panel(draw, alt, CONTROLS).children
-    slider, buttons = row.children
+    box = panel(draw, alt, CONTROLS)
+    slider, buttons = controls_of(box)
+    *_, line, place = box.children
     seen = []
     for widget, value in ((slider, 3), (buttons, "C3"), (slider, 1)):
         widget.value = value
@@ -128,15 +172,15 @@ def test_a_failing_drawing_is_one_line_and_the_last_picture_stays():
             raise ValueError("no <bar>\nof that height")
         return draw(height, "C0")
 
-    row, line, place = panel(refuse, str, {"height": CONTROLS["height"]}).children
-    (slider,) = row.children
+    box = panel(refuse, str, {"height": CONTROLS["height"]})
+    (slider,), (*_, line, place) = controls_of(box), box.children
     # str takes no keyword: an error in the words is caught as one in the drawing is.
     slider.value = 1
     assert words_of(line).startswith("TypeError: ")
-    row, line, place = panel(
+    box = panel(
         refuse, lambda height: f"height {height}", {"height": CONTROLS["height"]}
-    ).children
-    (slider,) = row.children
+    )
+    (slider,), (*_, line, place) = controls_of(box), box.children
     slider.value = 1
     before = place.value
     slider.value = 3
@@ -172,8 +216,8 @@ def test_picture_carries_its_size_and_escaped_text():
 def drawn_a_move(box: ipywidgets.VBox) -> list[tuple[int, int]]:
     """How many figures and pictures are made for each move of a panel's slider; no
     network may be called for any of them, so nothing is trained either."""
-    row, _, place = box.children
-    (slider, *_) = row.children
+    (slider, *_) = controls_of(box)
+    place = box.children[3]
     values = [value for _, value in slider.options if value != slider.value]
     counts, figures, pictures = [], [], []
     begin, png_of = Figure.__init__, widgets.png_of
@@ -238,7 +282,7 @@ def test_beta_explorer_starts_beside_the_true_share_and_draws_once_a_move(boxes)
     explore_beta(*small_grid())
     static, box = boxes
     assert static.alt.startswith("β = 0.1, PU non-negative")
-    slider, methods = box.children[0].children
+    slider, methods = controls_of(box)
     assert slider.value == 0.1
     assert [label for label, _ in methods.options] == [
         "PU non-negative (eq. 19)",
@@ -246,7 +290,7 @@ def test_beta_explorer_starts_beside_the_true_share_and_draws_once_a_move(boxes)
     ]
     assert set(drawn_a_move(box)) == {(1, 1)}
     methods.value = "pu_absolute"
-    assert "PU absolute" in words_of(box.children[1])
+    assert "PU absolute" in words_of(box.children[2])
 
 
 def test_beta_explorer_says_and_draws_the_numbers_of_its_point():
@@ -306,9 +350,9 @@ def test_noise_explorer(boxes):
     left = diffusion.alphas_cumprod_of(diffusion.linear_betas(1000))[249]
     assert f"At index 249 of the linear schedule {left:.2g} of" in static.alt
     assert set(drawn_a_move(box)) == {(1, 1)}
-    slider, schedule = box.children[0].children
+    slider, schedule = controls_of(box)
     slider.value, schedule.value = 999, "cosine"
-    assert "At index 999 of the cosine schedule" in words_of(box.children[1])
+    assert "At index 999 of the cosine schedule" in words_of(box.children[2])
 
 
 def test_cosine_schedule_is_the_papers():
@@ -354,9 +398,9 @@ def test_loss_explorer_says_which_push_is_alive(boxes):
     assert "ℓ = 6, τ = 1: p(normal) = 0.0025." in static.alt
     assert "(eq. 12) 0.026 (asleep)" in static.alt and "PU 1.1 (alive)" in static.alt
     assert set(drawn_a_move(box)) == {(1, 1)}
-    ell, tau = box.children[0].children
+    ell, tau = controls_of(box)
     ell.value, tau.value = 0.1, 1
-    assert words_of(box.children[1]).count("(alive)") == 3
+    assert words_of(box.children[2]).count("(alive)") == 3
     assert make_control(Control("τ", explorers.TAUS, 1)).value == 1
     for method, style in (("pu_absolute", 1.0), ("supervised_code", 0.0)):
         far = pushes_of_chapter_03(10, 1)(torch.tensor(1e4).double(), 1.0)

@@ -22,6 +22,16 @@ OFFLINE = (
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
 )
+# What JupyterLab takes where its user has set nothing: it does not ask whether it may
+# call out, lists nothing to install, and leaves the names of files their room.
+DEFAULTS = {
+    "@jupyterlab/apputils-extension:notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    },
+    "@jupyterlab/extensionmanager-extension:plugin": {"enabled": False},
+    "@jupyterlab/filebrowser-extension:browser": {"showLastModifiedColumn": False},
+}
 OWN = ".lab"  # in a reader's folder: what was given to him, and how his windows lie
 KEPT = {"kernelspec", "jupytext"}  # of a notebook's metadata
 KEPT_IN_CELLS = {"tags", "lines_to_next_cell"}
@@ -136,33 +146,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--edit", action="store_true", help="the sources, for authors")
     options, for_lab = parser.parse_known_args(arguments)
     try:
-        command = _edit() if options.edit else _read(options.read)
+        start = _edit() if options.edit else _read(options.read)
     except (ValueError, OSError) as error:
         print(f"error: {paths.one_line(error)}", file=sys.stderr)
         return 2
     sys.stdout.flush()
-    command = [sys.executable, "-m", "jupyterlab", *OFFLINE, *command, *for_lab]
+    command = [sys.executable, "-m", "jupyterlab", *OFFLINE, *start, *for_lab]
     os.execv(sys.executable, command)
 
 
 def _read(folder: Path | None) -> list[str]:
     folder = (folder or paths.build_root() / "lab").expanduser().resolve()
     print(*refresh_copies(folder), f"your copies are in {folder}", sep="\n")
-    return _places(folder, _chapters()[0].name, folder / OWN)
+    return _start(folder, _chapters()[0].name, folder / OWN)
 
 
 def _edit() -> list[str]:
     first = f"notebooks/{_chapters()[0].name}"
     hook = f"--ContentsManager.pre_save_hook={__package__}.lab.leave_source_clean"
-    return [*_places(paths.project_root(), first, paths.build_root() / "edit"), hook]
+    return [*_start(paths.project_root(), first, paths.build_root() / "edit"), hook]
 
 
-def _places(root: Path, first: str, windows: Path) -> list[str]:
-    """Windows of one's own: another JupyterLab's would be looked for and not found."""
+def _start(root: Path, first: str, own: Path) -> list[str]:
+    """Options that open one notebook of a folder. Defaults and windows are our own:
+    those of another JupyterLab would be looked for here and not found."""
+    config = own / "config"
+    file = config / "labconfig" / "default_setting_overrides.json"
+    paths.write_atomically(file, json.dumps(DEFAULTS, indent=1))
+    given = os.environ.get("JUPYTER_CONFIG_PATH")
+    found = [str(config), *([given] if given else [])]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(found)
     return [
         f"--ServerApp.root_dir={root}",
-        f"--ServerApp.default_url=/lab/tree/{first}",
-        f"--LabApp.workspaces_dir={windows / 'workspaces'}",
+        f"--LabApp.default_url=/lab/tree/{first}",
+        f"--LabApp.workspaces_dir={own / 'workspaces'}",
     ]
 
 

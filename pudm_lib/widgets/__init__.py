@@ -8,8 +8,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "beta_explorer": "describe_beta draw_beta explore_beta index_grid".split(),
         "controls": """
-            Control DESCRIPTION explore interactive make_control panel picture png_of
-            show_static show_words
+            Control DESCRIPTION explore interactive make_control panel panel_of picture
+            png_of show_panel show_static show_words with_value
         """.split(),
         "live_toy": "BETAS Cancelled LiveTraining train_live".split(),
         "noise_and_loss": """

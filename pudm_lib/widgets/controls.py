@@ -4,18 +4,23 @@
 first position is shown as an ordinary picture, which stays in the saved notebook, on a
 web page and in a batch run. Only where somebody can move them, with a kernel and not
 under PUDM_HEADLESS, the controls follow, and a second picture that they redraw.
+
+What ipywidgets cannot say is done in the page by panel.js: names and states for screen
+readers, a value that follows the handle, and a word where the kernel does not answer.
 """
 
 import base64
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ipywidgets
 import matplotlib.pyplot as plt
 from IPython import get_ipython
-from IPython.display import Image, display
+from IPython.display import Image, display, publish_display_data
 from matplotlib.figure import Figure
 
 from pudm_lib.machine.paths import headless, one_line
@@ -23,6 +28,7 @@ from pudm_lib.machine.paths import headless, one_line
 MOST_CONTROLS = 3
 DPI = 100
 DESCRIPTION = {"description_width": "initial"}
+SCRIPT = Path(__file__).with_name("panel.js")
 
 
 class Control(NamedTuple):
@@ -76,7 +82,7 @@ def explore(
     first = {name: control.start() for name, control in controls.items()}
     show_static(draw(**first), alt(**first))
     if interactive():
-        display(panel(draw, alt, controls))
+        show_panel(panel(draw, alt, controls))
 
 
 def interactive() -> bool:
@@ -87,6 +93,42 @@ def interactive() -> bool:
 def show_static(figure: Figure, alt: str) -> None:
     """Display a figure as an ordinary picture with its alternative text."""
     display(Image(png_of(figure), alt=alt))
+
+
+def show_panel(box: ipywidgets.VBox) -> None:
+    """Display what `panel_of` has made, and the script that completes it."""
+    publish_display_data({"application/javascript": SCRIPT.read_text()})
+    display(box)
+
+
+def panel_of(
+    row: Sequence[ipywidgets.Widget], *below: ipywidgets.Widget
+) -> ipywidgets.VBox:
+    """Controls side by side, what is below them, and a line that is empty as long as
+    the kernel answers."""
+    shown = [
+        with_value(widget) if isinstance(widget, ipywidgets.SelectionSlider) else widget
+        for widget in row
+    ]
+    notice = ipywidgets.HTML('<div role="alert" class="pudm-notice"></div>')
+    controls = ipywidgets.HBox(shown, layout={"flex_flow": "row wrap"})
+    return ipywidgets.VBox([controls, notice, *below]).add_class("pudm-panel")
+
+
+def with_value(slider: ipywidgets.SelectionSlider) -> ipywidgets.HBox:
+    """A slider and what it stands at. The slider's own readout can be typed into, which
+    moves nothing, and the kernel learns of no place while the handle is dragged."""
+    # As wide for every value, or what follows would move.
+    value = ipywidgets.HTML(layout={"width": "5em", "margin": "2px 8px"})
+    words = escape(json.dumps([word for word, _ in slider.options]))
+
+    def write(change=None) -> None:
+        now = escape(slider.label)
+        value.value = f'<span class="pudm-value" data-words="{words}">{now}</span>'
+
+    write()
+    slider.observe(write, "label")
+    return ipywidgets.HBox([slider, value]).add_class("pudm-slider")
 
 
 def panel(
@@ -111,8 +153,7 @@ def panel(
 
     for widget in moved.values():
         widget.observe(redraw, "value")
-    row = ipywidgets.HBox(list(moved.values()), layout={"flex_flow": "row wrap"})
-    return ipywidgets.VBox([row, line, place])
+    return panel_of(list(moved.values()), line, place)
 
 
 def make_control(control: Control) -> ipywidgets.Widget:
@@ -131,6 +172,7 @@ def make_control(control: Control) -> ipywidgets.Widget:
         tooltip=f"{control.label}: arrow keys move it",
         options=[(f"{value:.3g}", value) for value in control.options],
         continuous_update=False,
+        readout=False,
         style=DESCRIPTION,
         layout={"width": "360px"},
     )
@@ -139,7 +181,9 @@ def make_control(control: Control) -> ipywidgets.Widget:
 def show_words(line: ipywidgets.HTML, words: str, *, bad: bool = False) -> None:
     """Put one sentence into a line that screen readers announce when it changes."""
     role, colour = ("alert", "color:#b3261e") if bad else ("status", "")
-    line.value = f'<div role="{role}" style="{colour}">{escape(words)}</div>'
+    html = f'<div role="{role}" style="{colour}">{escape(words)}</div>'
+    # The same words again are an answer too, which panel.js waits for.
+    line.value = html if html != line.value else f"{html} "
 
 
 def picture(figure: Figure, alt: str) -> str:
