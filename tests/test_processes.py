@@ -82,8 +82,8 @@ def test_two_processes_make_the_step_of_one(
         local = [local_risk(*seen[0], piece, method, beta) for piece in pieces]
         assert min(local) < 0 < max(local), "the ranks' own signs do not differ"
         negative = one["history"][0, 2]
-        assert negative > 0 if beta == 0.9 else negative < 0
-    if method in ("unsupervised", "pu_non_negative", "pnu") and beta == 0.97:
+        assert negative > 0 if beta == 0.75 else negative < 0
+    if method in ("unsupervised", "pu_non_negative", "pnu") and beta == 0.9:
         norm = sum(x.square().sum() for n, x in one.items() if n.endswith("exp_avg"))
         assert norm.sqrt() < 0.09, "clipped: a wrong scale would not be seen"
     assert_same_step(one, load_tensors(together / f"{method}-{beta}.safetensors")[0])

@@ -22,7 +22,7 @@ from pudm_lib.training.losses import METHODS
 from pudm_lib.training.settings import TrainingSettings
 
 # With the first beta the negative risk is above, with the second below zero.
-CASES = [(method, beta) for method in METHODS for beta in (0.9, 0.97)]
+CASES = [(method, beta) for method in METHODS for beta in (0.75, 0.9)]
 SETTINGS = TrainingSettings(
     steps=2,
     warmup_steps=0,
@@ -47,7 +47,7 @@ def points() -> TrainingImages:
 def first_step(method: str, beta: float, path: Path, **change):
     """All tensors after the first of two steps, from the checkpoint, in which is also a
     tenth of the gradient; and the history and weights at the end."""
-    torch.manual_seed(3)
+    torch.manual_seed(8)
     model = MLPDenoiser(2, width=16)
     settings = replace(SETTINGS, method=method, beta=beta, **change)
     history = train(model, points(), settings, seed=0, checkpoint=path)
