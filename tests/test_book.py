@@ -6,9 +6,10 @@ import os
 import nbformat
 import pytest
 
+from pudm_lib.book import execute
 from pudm_lib.book import runner as book
 from pudm_lib.book.chapters import parse_setting, solutions
-from pudm_lib.book.fresh import publish
+from pudm_lib.book.fresh import alone, publish
 from pudm_lib.machine import paths
 
 HEAD = '# %% tags=["parameters"]\npreset = "laptop"\n'
@@ -271,3 +272,111 @@ def test_a_chapter_in_which_nothing_changed_is_not_run_again(project, capsys):
     path = project / "notebooks" / "01_first.py"
     path.write_text(path.read_text() + "\n# %%\nbeta\n")
     assert ran(settings={"beta": 0.2}), "a changed cell is run"
+
+
+class Kernels:
+    """In place of papermill: writes a figure and does what it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.then = lambda: None
+        monkeypatch.setattr(execute, "execute_notebook", self)
+
+    def __call__(self, notebook, executed, parameters, on_cell_start, **_):
+        paths.write_atomically(executed, nbformat.writes(notebook))
+        write_figure(paths.figures_root() / "ci", "01_a", "ci")
+        for cell in notebook.cells:
+            on_cell_start(cell)
+        self.then()
+        return notebook
+
+
+@pytest.fixture
+def kernels(project, monkeypatch):
+    write_chapter(project, "01_first", "beta = 0.1", "beta")
+    return Kernels(monkeypatch)
+
+
+def up_to_date(capsys) -> bool:
+    capsys.readouterr()
+    assert book.run_book("ci")
+    return "up to date" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), OSError("disk full"), KeyboardInterrupt(), SystemExit()]
+)
+def test_what_was_cut_off_is_not_up_to_date_and_says_so(
+    kernels, project, capsys, error
+):
+    assert not up_to_date(capsys) and up_to_date(capsys)
+    (project / "build" / "book" / "01_first.ipynb.half").write_text(
+        "of a killed writer"
+    )
+
+    def fail():
+        raise error
+
+    kernels.then = fail
+    if isinstance(error, Exception):
+        assert not book.run_book("ci", again=True)
+        (where,) = [x for x in capsys.readouterr().out.splitlines() if "FAILED 01" in x]
+        assert ("cell 2" in where) is isinstance(error, ValueError), "no cell's fault"
+    else:
+        with pytest.raises(type(error)):
+            book.run_book("ci", again=True)
+    files = sorted((project / "build" / "book").iterdir())
+    assert [f.name for f in files if f.name[0] != "."] == ["01_first.ipynb"]
+    first = nbformat.read(project / "build" / "book" / "01_first.ipynb", 4).cells[0]
+    assert first.source.startswith("**This copy is not whole") and "(" in first.source
+    kernels.then = lambda: None
+    assert not up_to_date(capsys)
+    whole = (project / "build" / "book" / "01_first.ipynb").read_text()
+    assert "not whole" not in whole
+    assert up_to_date(capsys)
+
+
+def test_a_chapter_killed_outright_is_not_up_to_date(kernels, project, capsys):
+    assert not up_to_date(capsys)
+    note = project / "build" / "book" / "01_first.made.json"
+
+    def killed():
+        assert not note.exists(), "the note goes before the chapter runs"
+        copy = (project / "build" / "book" / "01_first.ipynb").read_text()
+        assert "not whole" in copy, "whatever comes now"
+
+    kernels.then = killed
+    assert book.run_book("ci", again=True)
+    assert note.exists()
+
+
+def test_a_figure_that_went_away_meanwhile_fails_its_chapter(kernels, capsys):
+    picture = paths.figures_root() / "ci" / "01_a.png"
+    kernels.then = lambda: picture.unlink()
+    assert not book.run_book("ci")
+    assert "01_a.png in" in capsys.readouterr().out
+    kernels.then = lambda: None
+    assert not up_to_date(capsys)
+    picture.unlink()
+    assert not up_to_date(capsys)
+
+
+def test_one_book_at_a_time(kernels, project, monkeypatch):
+    folder = project / "build" / "book"
+    folder.mkdir(parents=True)
+    with alone(folder):
+        with pytest.raises(RuntimeError, match=rf"written by process {os.getpid()} \("):
+            book.run_book("ci")
+    # Another build, the same figures.
+    paths.figures_root().mkdir(exist_ok=True)
+    with alone(paths.figures_root()):
+        with pytest.raises(RuntimeError, match=r"build/figures is being written by"):
+            book.run_book("ci")
+    assert book.run_book("ci"), "a lock ends with its holder"
+
+
+def test_committed_figures_are_not_run_over(kernels, project, monkeypatch):
+    write_figure(project / "figures" / "ci", "01_a", "ci", "committed")
+    monkeypatch.setenv("PUDM_FIGURES", str(project / "figures"))
+    with pytest.raises(ValueError, match="over the committed ones in"):
+        book.run_book("ci")
+    assert (project / "figures" / "ci" / "01_a.png").read_text() == "committed"

@@ -120,6 +120,7 @@ def test_controls_are_labelled_and_begin_at_the_static_figure():
     assert isinstance(slider, ipywidgets.SelectionSlider)
     assert (slider.description, slider.value) == ("bar's height", 2)
     assert slider.continuous_update is False
+    assert place.value == "" and 'role="status"' in line.value
     # Its own readout can be typed into; ours says the value and cannot.
     assert slider.readout is False and value_beside(box) == "2"
     slider.value = 3
@@ -127,7 +128,6 @@ def test_controls_are_labelled_and_begin_at_the_static_figure():
     slider.value = 2
     assert isinstance(buttons, ipywidgets.ToggleButtons)
     assert (buttons.description, buttons.value) == ("colour", "C0")
-    assert place.value == "" and 'role="status"' in line.value
 
 
 def test_every_move_is_answered_even_by_the_same_words():

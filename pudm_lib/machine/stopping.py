@@ -128,8 +128,10 @@ def program() -> Iterator[None]:
         # Where an exception is lost (in a destructor), the alarm still ends it.
         if hasattr(signal, "alarm"):
             signal.alarm(GRACE)
-        raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
+        came.append(KeyboardInterrupt() if number == signal.SIGINT else Stopped(number))
+        raise came[0]
 
+    came: list[BaseException] = []
     file, done = os.environ.pop("PUDM_WHILE", ""), threading.Event()
     path, parent = Path(file).absolute(), os.getppid()
 
@@ -144,6 +146,10 @@ def program() -> Iterator[None]:
     try:
         with _handled(end):
             yield
+    except BaseException:
+        if came:  # a library that is being loaded turns it into an error of its own
+            raise came[0] from None
+        raise
     finally:
         _in_program = False
         done.set()

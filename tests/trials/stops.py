@@ -1,0 +1,266 @@
+"""Stop a book, a run, a kernel, a worker or a whole group at random moments, start the
+same again, and count what was left, lost, half-written, changed or wrongly believed.
+
+python tests/trials/stops.py [STOPS [SEED]]
+
+Not run by `make test`: each stop takes up to a minute. Linux: reads /proc.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import torch
+
+from pudm_lib.machine.store import CheckpointError, load_tensors
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "run --preset ci --steps 150 --checkpoint-every 40 --device cpu".split()
+LIBRARY = [sys.executable, "-m", "pudm_lib"]
+COMMANDS = {
+    "run": [*LIBRARY, *TINY],
+    "seeds": [*LIBRARY, *TINY, "--seeds", "0", "1"],
+    "book": [*LIBRARY, "book", "--preset", "ci", "--only", "91"],
+    "make": ["make", "book", "PRESET=ci", "ONLY=91"],
+}
+ASK = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+# What is stopped: the first process, all of a terminal, the kernel or a worker.
+WAYS = [
+    *(("top", s) for s in [*ASK, signal.SIGKILL]),
+    *(("group", s) for s in (signal.SIGINT, signal.SIGHUP)),
+    *(("kernel", s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)),
+    *(("worker", s) for s in (signal.SIGTERM, signal.SIGKILL)),
+]
+CHAPTER = """# %% tags=["parameters"]
+preset = "laptop"
+
+# %%
+import pudm_lib as pu
+
+page = pu.Page("91_trial", globals())
+
+# %%
+tiny = {"steps": 150, "checkpoint_every": 40, "device": "cpu"}
+results = pu.run_many([pu.experiment(preset, seed=s, **tiny) for s in (0, 1)])
+
+# %%
+for name in ("91_first", "91_second"):
+    with page.figure(name) as (fig, ax):
+        ax.plot(results[0].history["loss"])
+        fig.numbers(loss=results[0].history["loss"])
+        fig.alt("A line.")
+
+# %%
+page.verdict()
+"""
+
+
+def started_here(mark: str) -> dict[int, str]:
+    """Processes that inherited the mark: pid -> command line."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (place / "environ").read_bytes():
+                words = (place / "cmdline").read_bytes().replace(b"\0", b" ")
+                if words:  # no zombie
+                    found[int(place.name)] = words.decode()
+        except OSError:
+            pass
+    return found
+
+
+class Place:
+    """A project of one small chapter, with all that it makes."""
+
+    def __init__(self, folder: Path, judge: Path | None = None):
+        self.folder = folder
+        if judge:
+            shutil.copytree(judge, folder / "runs" / "judges")
+        (folder / "notebooks").mkdir(parents=True)
+        (folder / "notebooks" / "91_trial.py").write_text(CHAPTER)
+        shutil.copy(ROOT / "Makefile", folder)
+        (folder / ".venv").symlink_to(Path(sys.prefix))
+        for name in ("requirements.lock", "pyproject.toml"):
+            (folder / name).touch()
+            os.utime(folder / name, (0, 0))  # older than .venv/ready
+        self.mark = f"PUDM_TRIAL={folder}"
+        places = {f"PUDM_{n}" for n in ("RUNS", "BUILD", "FIGURES", "DATA", "HEADLESS")}
+        self.environment = {k: v for k, v in os.environ.items() if k not in places} | {
+            "PUDM_ROOT": str(folder),
+            "PUDM_TRIAL": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def start(self, what: str) -> subprocess.Popen:
+        with open(self.folder / "log", "w") as log:
+            return subprocess.Popen(
+                COMMANDS[what],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def made(self) -> dict[str, torch.Tensor | str]:
+        """All that has to be the same however often it was stopped."""
+        found = {}
+        for path in sorted((self.folder / "runs").rglob("*.safetensors")):
+            for name, tensor in load_tensors(path)[0].items():
+                found[f"{path.name} {path.parent.name} {name}"] = tensor.nan_to_num()
+        for path in sorted((self.folder / "build" / "figures").rglob("*.json")):
+            found[path.name] = path.read_text()
+        return found
+
+    def half_written(self) -> list[str]:
+        """Files under their name that cannot be read to the end."""
+        bad = []
+        for path in self.folder.rglob("*"):
+            try:
+                if path.suffix == ".safetensors":
+                    load_tensors(path)
+                elif path.suffix == ".ipynb":
+                    nbformat.read(path, 4)
+                elif path.suffix == ".json":
+                    json.loads(path.read_text())
+            except (CheckpointError, ValueError):
+                bad.append(path.name)
+        return bad
+
+    def leftovers(self) -> list[str]:
+        """Temporary files, where whoever was killed has been started again."""
+        names = (p.name for p in self.folder.rglob("*"))
+        return [n for n in names if re.search(r"\.(safetensors|ipynb|json|png)\.", n)]
+
+    def wrongly_noted(self) -> bool:
+        """The chapter is noted as done while its copy, or a figure, is not whole."""
+        book = self.folder / "build" / "book"
+        if not (book / "91_trial.made.json").exists():
+            return False
+        figures = self.folder / "build" / "figures" / "ci"
+        there = (
+            len(list(figures.glob("91_*.png"))),
+            len(list(figures.glob("91_*.json"))),
+        )
+        text = (book / "91_trial.ipynb").read_text()
+        return there != (2, 2) or "not whole" in text
+
+
+def target(place: Place, top: int, whom: str) -> list[int]:
+    if whom in ("top", "group"):
+        return [top]
+    sign = {"kernel": "ipykernel_launcher", "worker": "spawn_main"}[whom]
+    return [p for p, words in started_here(place.mark).items() if sign in words][:1]
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.equal(a, other[n]) if isinstance(a, torch.Tensor) else a == other[n]
+        for n, a in one.items()
+    )
+
+
+def stop_once(place: Place, draw: random.Random, what: str, seconds: float) -> dict:
+    """One stop of `what`, and the same command again until it has ended well."""
+    whom, number = draw.choice(WAYS)
+    # A kernel or a worker is there only later.
+    after = draw.uniform(0.1 if whom in ("top", "group") else 0.3, 1.0) * seconds
+    process = place.start(what)
+    time.sleep(after)
+    if whom == "group":
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+    else:
+        for pid in target(place, process.pid, whom):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+    stopped = time.monotonic()
+    allowed = 30 if whom == "top" and number == signal.SIGKILL else 5
+    # A book in which only a kernel or a worker was stopped goes to its own end.
+    if whom in ("kernel", "worker"):
+        process.wait(300)
+        stopped = time.monotonic()
+    left = started_here(place.mark)
+    while left and time.monotonic() < stopped + allowed:
+        process.poll()
+        time.sleep(0.1)
+        left = started_here(place.mark)
+    gone = time.monotonic() - stopped
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    code, first = process.wait(), place.log()
+    half, noted = place.half_written(), place.wrongly_noted()
+    again = place.start(what)
+    lost = again.wait(600) != 0
+    return {
+        "what": what,
+        "whom": whom,
+        "signal": number.name,
+        "after": round(after, 1),
+        "code": code,
+        "gone": round(gone, 1),
+        "left": list(left.values()),
+        "lost": lost,
+        "half": half + place.leftovers(),
+        "noted": noted,
+        "noisy": "Traceback" in first and whom in ("top", "group"),
+        "log": first[-1500:],
+        "log_again": place.log()[-1500:] if lost else "",
+    }
+
+
+def main(stops: int, seed: int) -> int:
+    draw, counts = random.Random(seed), Counter()
+    with tempfile.TemporaryDirectory() as place:
+        whole, seconds = {}, {}
+        judge = Path(place) / "run" / "runs" / "judges"
+        for what in COMMANDS:
+            here = Place(Path(place) / what, judge if what != "run" else None)
+            start = time.monotonic()
+            assert here.start(what).wait() == 0, here.log()
+            seconds[what] = time.monotonic() - start
+            whole[what] = here.made()
+        for i in range(stops):
+            what = list(COMMANDS)[i % len(COMMANDS)]
+            # Some train the judge as well.
+            here = Place(Path(place) / f"{i}", judge if i % 8 else None)
+            found = stop_once(here, draw, what, seconds[what])
+            found["changed"] = not found["lost"] and not same(whole[what], here.made())
+            bad = {k for k in ("left", "lost", "half", "changed", "noted", "noisy")}
+            bad = sorted(k for k in bad if found[k])
+            counts.update(["stops", *bad])
+            line = "{what:<6}{whom:<7}{signal:<8}{after:>6} s  {code:>4}  gone {gone} s"
+            print(i, line.format(**found), *bad, flush=True)
+            for key in bad:
+                print("   ", key, found[key])
+            if bad:
+                print(found["log"], found["log_again"], sep="\n---- again\n")
+            shutil.rmtree(here.folder)
+    print(
+        f"{counts['stops']} stops: processes left {counts['left']}, "
+        f"runs lost {counts['lost']}, half-written or left over {counts['half']}, "
+        f"not bit-identical {counts['changed']}, "
+        f"wrongly up to date {counts['noted']}, more than one line {counts['noisy']}"
+    )
+    return 1 if len(counts) > 1 else 0
+
+
+if __name__ == "__main__":
+    given = [int(a) for a in sys.argv[1:]]
+    sys.exit(main(*(given + [40, 0][len(given) :])))
