@@ -100,6 +100,14 @@ def test_damaged_pickled_and_foreign_weights_are_refused(tmp_path):
         load(tmp_path / "model")
 
 
+@pytest.mark.parametrize("settings", ["[]", "null", '"linear"'])
+def test_no_hub_is_asked_for_a_scheduler_without_settings(tmp_path, settings):
+    saved(tmp_path / "model")
+    (tmp_path / "model" / "scheduler" / "scheduler_config.json").write_text(settings)
+    with pytest.raises(PretrainedError, match="must be names and values"):
+        load(tmp_path / "model")
+
+
 def test_what_the_hub_does_not_give_is_one_line(monkeypatch, capsys, project):
     def offline(name, **_):
         raise OSError(f"no\nnetwork for {name}")

@@ -3,16 +3,18 @@ same again, and count what was left, lost, half-written, changed or wrongly beli
 
 python tests/trials/stops.py [STOPS [SEED]]
 
-Not run by `make test`: each stop takes up to a minute. Linux: reads /proc.
+Not run by `make test`: it takes long. Linux: reads /proc. Three stops, then the same
+command to its end. What `python -m pudm_lib` would load is loaded once, here, and each
+process forked from this one, but for make's.
 """
 
+import importlib
 import json
 import os
 import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,15 +24,15 @@ from pathlib import Path
 import nbformat
 import torch
 
+import pudm_lib.__main__ as command_line
 from pudm_lib.machine.store import CheckpointError, load_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "run --preset ci --steps 150 --checkpoint-every 40 --device cpu".split()
-LIBRARY = [sys.executable, "-m", "pudm_lib"]
 COMMANDS = {
-    "run": [*LIBRARY, *TINY],
-    "seeds": [*LIBRARY, *TINY, "--seeds", "0", "1"],
-    "book": [*LIBRARY, "book", "--preset", "ci", "--only", "91"],
+    "run": TINY,
+    "seeds": [*TINY, "--seeds", "0", "1"],
+    "book": ["book", "--preset", "ci", "--only", "91"],
     "make": ["make", "book", "PRESET=ci", "ONLY=91"],
 }
 ASK = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -41,6 +43,7 @@ WAYS = [
     *(("kernel", s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)),
     *(("worker", s) for s in (signal.SIGTERM, signal.SIGKILL)),
 ]
+KINDS = ("left", "lost", "half", "changed", "noted", "noisy")
 CHAPTER = """# %% tags=["parameters"]
 preset = "laptop"
 
@@ -79,6 +82,41 @@ def started_here(mark: str) -> dict[int, str]:
     return found
 
 
+class Top:
+    """The first process of a command."""
+
+    def __init__(self, command: list[str], folder: Path, environment: dict):
+        self.code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            os.chdir(folder)
+            for stream in (1, 2):
+                os.dup2(os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+            os.environ.clear()
+            os.environ.update(environment)
+            if command[0] == "make":
+                os.execvp("make", command)
+            code = 1
+            try:
+                code = command_line.main(command)
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+
+    def wait(self, seconds: float = 600) -> int | None:
+        until = time.monotonic() + seconds
+        while self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() >= until:
+                break
+            else:
+                time.sleep(0.05)
+        return self.code
+
+
 class Place:
     """A project of one small chapter, with all that it makes."""
 
@@ -102,16 +140,8 @@ class Place:
             "OMP_NUM_THREADS": "1",
         }
 
-    def start(self, what: str) -> subprocess.Popen:
-        with open(self.folder / "log", "w") as log:
-            return subprocess.Popen(
-                COMMANDS[what],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+    def start(self, what: str) -> "Top":
+        return Top(COMMANDS[what], self.folder, self.environment)
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
@@ -160,9 +190,9 @@ class Place:
         return there != (2, 2) or "not whole" in text
 
 
-def target(place: Place, top: int, whom: str) -> list[int]:
+def target(place: Place, top: Top, whom: str) -> list[int]:
     if whom in ("top", "group"):
-        return [top]
+        return [top.pid] if top.wait(0) is None else []
     sign = {"kernel": "ipykernel_launcher", "worker": "spawn_main"}[whom]
     return [p for p, words in started_here(place.mark).items() if sign in words][:1]
 
@@ -175,17 +205,17 @@ def same(one: dict, other: dict) -> bool:
 
 
 def stop_once(place: Place, draw: random.Random, what: str, seconds: float) -> dict:
-    """One stop of `what`, and the same command again until it has ended well."""
+    """One stop of `what`, and how things are after it."""
     whom, number = draw.choice(WAYS)
     # A kernel or a worker is there only later.
     after = draw.uniform(0.1 if whom in ("top", "group") else 0.3, 1.0) * seconds
     process = place.start(what)
     time.sleep(after)
     if whom == "group":
-        if process.poll() is None:
+        if process.wait(0) is None:
             os.killpg(process.pid, number)
     else:
-        for pid in target(place, process.pid, whom):
+        for pid in target(place, process, whom):
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
@@ -196,18 +226,18 @@ def stop_once(place: Place, draw: random.Random, what: str, seconds: float) -> d
     if whom in ("kernel", "worker"):
         process.wait(300)
         stopped = time.monotonic()
-    left = started_here(place.mark)
-    while left and time.monotonic() < stopped + allowed:
-        process.poll()
+    while time.monotonic() < stopped + allowed:
+        code, left = process.wait(0), started_here(place.mark)
+        if code is not None and not left:
+            break
         time.sleep(0.1)
-        left = started_here(place.mark)
     gone = time.monotonic() - stopped
+    if code is None:
+        left[process.pid] = what
     for pid in left:
         os.kill(pid, signal.SIGKILL)
-    code, first = process.wait(), place.log()
-    half, noted = place.half_written(), place.wrongly_noted()
-    again = place.start(what)
-    lost = again.wait(600) != 0
+    code, log = process.wait(), place.log()
+    (place.folder / "log").unlink()
     return {
         "what": what,
         "whom": whom,
@@ -216,16 +246,39 @@ def stop_once(place: Place, draw: random.Random, what: str, seconds: float) -> d
         "code": code,
         "gone": round(gone, 1),
         "left": list(left.values()),
-        "lost": lost,
-        "half": half + place.leftovers(),
-        "noted": noted,
-        "noisy": "Traceback" in first and whom in ("top", "group"),
-        "log": first[-1500:],
-        "log_again": place.log()[-1500:] if lost else "",
+        "half": place.half_written(),
+        "noted": place.wrongly_noted(),
+        "noisy": "Traceback" in log and whom in ("top", "group"),
+        "log": log[-1500:],
     }
 
 
+def finish(place: Place, what: str, whole: dict) -> dict:
+    """The same command to its end: what was lost, left over or changed."""
+    lost = place.start(what).wait() != 0
+    return {
+        "lost": lost,
+        "half": place.half_written() + place.leftovers(),
+        "changed": not lost and not same(whole, place.made()),
+        "noted": place.wrongly_noted(),
+        "log": place.log()[-1500:],
+    }
+
+
+def tell(line: str, found: dict, counts: Counter) -> None:
+    bad = [k for k in KINDS if found.get(k)]
+    counts.update(bad)
+    print(line, *bad, flush=True)
+    for kind in bad:
+        print("   ", kind, found[kind])
+    if bad:
+        print(found["log"])
+
+
 def main(stops: int, seed: int) -> int:
+    # What the forked ones would load.
+    importlib.import_module("pudm_lib.experiments.many")
+    importlib.import_module("pudm_lib.book.runner")
     draw, counts = random.Random(seed), Counter()
     with tempfile.TemporaryDirectory() as place:
         whole, seconds = {}, {}
@@ -236,28 +289,28 @@ def main(stops: int, seed: int) -> int:
             assert here.start(what).wait() == 0, here.log()
             seconds[what] = time.monotonic() - start
             whole[what] = here.made()
-        for i in range(stops):
+        i = 0
+        while counts["stops"] < stops:
             what = list(COMMANDS)[i % len(COMMANDS)]
             # Some train the judge as well.
-            here = Place(Path(place) / f"{i}", judge if i % 8 else None)
-            found = stop_once(here, draw, what, seconds[what])
-            found["changed"] = not found["lost"] and not same(whole[what], here.made())
-            bad = {k for k in ("left", "lost", "half", "changed", "noted", "noisy")}
-            bad = sorted(k for k in bad if found[k])
-            counts.update(["stops", *bad])
-            line = "{what:<6}{whom:<7}{signal:<8}{after:>6} s  {code:>4}  gone {gone} s"
-            print(i, line.format(**found), *bad, flush=True)
-            for key in bad:
-                print("   ", key, found[key])
-            if bad:
-                print(found["log"], found["log_again"], sep="\n---- again\n")
+            here = Place(Path(place) / f"{i}", judge if i % 3 else None)
+            for _ in range(3):
+                found = stop_once(here, draw, what, seconds[what])
+                line = (
+                    "{what:<6}{whom:<7}{signal:<8}{after:>6} s {code:>4} gone {gone} s"
+                )
+                tell(line.format(**found), found, counts)
+                counts["stops"] += 1
+            tell(f"{what} to its end", finish(here, what, whole[what]), counts)
             shutil.rmtree(here.folder)
-    print(
-        f"{counts['stops']} stops: processes left {counts['left']}, "
-        f"runs lost {counts['lost']}, half-written or left over {counts['half']}, "
-        f"not bit-identical {counts['changed']}, "
-        f"wrongly up to date {counts['noted']}, more than one line {counts['noisy']}"
-    )
+            i += 1
+            print(
+                f"{counts['stops']} stops: processes left {counts['left']}, "
+                f"runs lost {counts['lost']}, half-written {counts['half']}, "
+                f"not bit-identical {counts['changed']}, wrongly up to date "
+                f"{counts['noted']}, more than one line {counts['noisy']}",
+                flush=True,
+            )
     return 1 if len(counts) > 1 else 0
 
 
