@@ -62,6 +62,8 @@ def notebook(tmp_path) -> Path:
     execute_notebook(chapter.notebook, copy, parameters, prepare_only=True, **KERNEL)
     held = nbformat.read(copy, 4)
     held.cells.insert(0, nbformat.v4.new_code_cell(HELD))
+    # Chapter 04's, so that one visit sees both.
+    held.cells.append(nbformat.v4.new_code_cell("pu.widgets.train_live()"))
     nbformat.write(held, copy)
     return copy
 
