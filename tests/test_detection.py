@@ -109,6 +109,16 @@ def test_single_precision_stays_near_double(model):
         np.testing.assert_allclose(ours, exact, rtol=0, atol=1e-6)
 
 
+def test_white_images_are_images(model):
+    white = torch.full((2, 1, 8, 8), 255, dtype=torch.uint8)
+    wanted = t_errors(model, white, 333)
+    assert torch.equal(t_errors(model, torch.ones(2, 1, 8, 8), 333), wanted)
+    grey = torch.full((2, 1, 8, 8), 0.5)
+    assert t_errors(model, grey, 333).isfinite().all()
+    with pytest.raises(ValueError, match=r"they look like \[0, 1\]"):
+        t_errors(model, torch.cat([torch.ones(1, 1, 8, 8), grey]), 333)
+
+
 @pytest.mark.parametrize("size", [7, 165, 333, 400, 600])
 def test_any_step_size_is_exact_on_its_own_nodes(size):
     """Of N(0, 0.5^2) with its exact denoiser a move is a factor, which is known."""

@@ -84,6 +84,19 @@ def test_accuracy_uses_the_threshold_it_is_given():
         auc_interval([np.nan, 1], generated)
 
 
+def test_infinite_scores_are_scores_like_others():
+    real, generated = [-np.inf, 0.0, 1.0, np.inf], [2.0, 3.0, np.inf, np.inf]
+    finite = [-9.0, 0.0, 1.0, 9.0], [2.0, 3.0, 9.0, 9.0]
+    for one, other in zip(roc(real, generated)[:2], roc(*finite)[:2], strict=True):
+        assert one.tolist() == other.tolist()
+    assert roc(real, generated)[2].tolist() == [np.inf, np.inf, 3, 2, 1, 0, -np.inf]
+    for sign in (1, -1):  # as it is and turned round
+        found = {"a": (sign * np.array(real), sign * np.array(generated))}
+        rule = choose_rule(found)
+        assert (rule.sign, rule.threshold) == (sign, 2.0)
+        assert summary(rule, found)["accuracy"] == 0.875
+
+
 def test_bootstrap_interval_has_its_width_and_covers():
     intervals = [auc_interval(*scores(0, seed=s), resamples=300) for s in range(40)]
     covered = sum(low <= 0.5 <= high for low, high in intervals)

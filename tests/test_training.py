@@ -48,6 +48,12 @@ def weights_after(settings, **options):
     return model.state_dict(), history
 
 
+@pytest.mark.parametrize("warmup, said", [(3, False), (4, True), (50, True)])
+def test_a_warm_up_that_is_never_over_is_said(caplog, warmup, said):
+    weights_after(replace(SHORT, steps=4, warmup_steps=warmup))
+    assert ("never gets to learning_rate=0.002" in caplog.text) == said
+
+
 class Stop(Exception):
     pass
 

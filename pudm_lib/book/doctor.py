@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from pudm_lib.book.data_sets import found_sets
+from pudm_lib.book.data_sets import readable_sets
 from pudm_lib.diffusion.networks import make_unet
 from pudm_lib.diffusion.sampling import SamplingSettings, sample
 from pudm_lib.experiments.settings import PRESETS, Experiment, experiment
@@ -39,7 +39,7 @@ PROBE_SECONDS = 2.0  # a whole batch is tried where it is expected to take less
 
 def report() -> Iterator[str]:
     """The doctor's lines, each as soon as it is known."""
-    for part in (machine(), packages(), found_sets(), _kept_runs()):
+    for part in (machine(), packages(), readable_sets(), _kept_runs()):
         yield from part
         yield ""
     yield "one model of each preset, measured here on random images and extrapolated:"
@@ -122,6 +122,7 @@ def _train_seconds(network, training, images: int, steps: int) -> float:
     few = replace(
         training,
         steps=steps,
+        warmup_steps=0,
         batching="stratified",
         batch_unlabeled=images - 1,
         batch_sensitive=1,

@@ -17,7 +17,8 @@ Encoder = Callable[[Tensor], Tensor]
 
 def check_images(images: Tensor) -> None:
     """Raise ValueError unless there are images (N, C, H, W), uint8 or floats in
-    [-1, 1]; floats that look like [0, 1] are refused as well."""
+    [-1, 1]; floats that look like [0, 1] are refused as well, but for images of one
+    value, which say nothing of a scale."""
     if images.ndim != 4 or len(images) == 0:
         shape = tuple(images.shape)
         raise ValueError(f"images of shape {shape}, must be (N >= 1, C, H, W)")
@@ -29,7 +30,7 @@ def check_images(images: Tensor) -> None:
     # Written as "not inside", so that NaN is refused as well.
     if not (-1.0001 <= low and high <= 1.0001):
         raise ValueError(f"{found}, {wanted}")
-    if low >= 0 and high > 0:
+    if 0 <= low < high:
         raise ValueError(f"{found}, nothing below 0: they look like [0, 1], {wanted}")
 
 

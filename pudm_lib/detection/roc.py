@@ -39,8 +39,10 @@ def roc(real, generated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(false positive rates, true positive rates, thresholds) at every score."""
     real, generated = as_scores(real, generated)
     labels = np.repeat([0, 1], [len(real), len(generated)])
-    scores = np.concatenate([real, generated])
-    return roc_curve(labels, scores, drop_intermediate=False)
+    # By rank, since scikit-learn refuses scores that are infinite.
+    scores, ranks = np.unique(np.concatenate([real, generated]), return_inverse=True)
+    *rates, at = roc_curve(labels, ranks, drop_intermediate=False)
+    return *rates, np.append(np.inf, scores[at[1:].astype(int)])  # at first, nobody
 
 
 def auc(real, generated) -> np.ndarray:

@@ -11,7 +11,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "judge": "Judge JudgeNetwork classes_of load_judge".split(),
         "numbers": """
             copies_share corrected_rate frechet_distance inception_distance
-            kernel_distance matched_distance measure nearest_distance wilson_interval
+            kernel_distance matched_distance measure nearest_distance not_measured
+            wilson_interval
         """.split(),
         "second_judge": ["SecondJudge"],
     },

@@ -8,6 +8,7 @@ Inception distance of the papers needs weights that are not in any package:
 """
 
 import warnings
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -132,6 +133,27 @@ def copies_share(images: Tensor, training: Tensor, held_out: Tensor) -> float:
     limit = limit.quantile(0.01)
     nearest = nearest_distance(pixel_features(images), pixel_features(training))
     return (nearest < limit).float().mean().item()
+
+
+def not_measured(numbers: Mapping[str, float], names: Iterable[str]) -> list[str]:
+    """A line for each of `measure`'s distances among `names` that is NaN: why it is."""
+    called_normal = round(numbers["non_sensitive_rate"] * numbers["num_samples"])
+    sides = {
+        "_normal": f"{called_normal} samples that were called normal",
+        "_floor": f"{numbers['num_matched']} of the normal images hidden in U",
+        "_matched": f"groups of {numbers['num_matched']} samples",
+        "": f"{numbers['num_samples']} samples",
+    }
+    lines = []
+    for name in names:
+        if name.startswith(("frechet", "kernel")) and np.isnan(numbers[name]):
+            least = 2 if name.startswith("frechet") else 4
+            side = next(words for end, words in sides.items() if name.endswith(end))
+            lines.append(
+                f"{name} is not a number: it was to compare {side} with the held-out "
+                f"normal images and needs {least} or more of both, all finite"
+            )
+    return lines
 
 
 def measure(images: Tensor, split, judge) -> tuple[dict[str, float], Tensor]:

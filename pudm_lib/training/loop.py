@@ -83,6 +83,16 @@ def train(
         KeyboardInterrupt: after a step that was kept, for Ctrl-C or from `report`.
     """
     device = resolve_device(settings.device)
+    if is_main() and settings.warmup_steps >= settings.steps:
+        log.warning(
+            "warmup_steps=%d, but there are only %d steps: the learning rate stays "
+            "below %g and never gets to learning_rate=%g; fewer warmup_steps would "
+            "train more",
+            settings.warmup_steps,
+            settings.steps,
+            settings.learning_rate * settings.steps / settings.warmup_steps,
+            settings.learning_rate,
+        )
     with cpu_threads(settings.threads):
         loop = _Loop(model, images, settings, seed, device)
         state = loop.state
