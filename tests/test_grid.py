@@ -1,6 +1,7 @@
 """The grid: two jobs at once, a killed one goes on, and only what changed is redone."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from pudm_lib import __main__ as main_module
 from pudm_lib.experiments.one import folder
 from pudm_lib.experiments.settings import experiment
 
@@ -152,6 +154,27 @@ def test_an_unknown_profile_and_an_unknown_preset_are_refused(project):
     assert "Error: profile" in output and "profiles/cluster" in output, output
     output = finished(snakemake(project, "--config", "preset=huge"), code=1)
     assert "preset='huge', must be one of ci, laptop, gpu, paper" in output
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ("data=digits", "data='digits' in the grid, must be dataset/normal"),
+        ("seed=[]", "seed=[] in the grid, must have at least one value"),
+    ],
+)
+def test_a_grid_that_is_none_is_refused(project, given, words):
+    assert words in finished(snakemake(project, "--config", given, "-n"), code=1)
+
+
+def test_a_data_set_may_be_a_path_with_spaces(project):
+    given = ["data=/my pictures/it's/cats,wild dogs", "seed=31", "chapter=[]"]
+    output = finished(snakemake(project, "--config", *given, "-n", "-p"))
+    line = next(x for x in output.splitlines() if "pudm_lib run" in x)
+    words = shlex.split(line.partition(": ")[2])
+    options = main_module._parser().parse_args(words[3 : words.index(">")])
+    assert options.dataset == "/my pictures/it's"
+    assert options.normal == "cats,wild dogs"
 
 
 @pytest.mark.parametrize("name", ["local", "slurm", "kubernetes"])
