@@ -1,6 +1,6 @@
 # make book    run every chapter headless; make test  run all tests. Both set up .venv.
 # make test-browser  use a chapter's widgets in JupyterLab as a reader does.
-# One chapter, other values: make book ONLY=05 SET="beta=0.2 seeds=[0,1]" PRESET=gpu
+# One chapter, other values: make book ONLY=05 SET="beta=0.2 seeds=[0, 1]" PRESET=gpu
 # Chapters in which nothing has changed are not run again, but for AGAIN=1.
 
 PYTHON ?= python3
@@ -15,8 +15,10 @@ BIN    := .venv/bin
 READY  := .venv/ready
 COPIES := build/test/nbval
 CHROME := chromium chromium-browser google-chrome
-BOOK    = $(BIN)/python -m pudm_lib book --preset $(PRESET) \
-          $(if $(ONLY),--only '$(ONLY)') $(foreach s,$(SET),--set '$(s)') \
+# The shell gets values by name, and so as they were typed, with spaces and quotes.
+export PRESET ONLY SET
+BOOK    = $(BIN)/python -m pudm_lib book --preset "$$PRESET" \
+          $(if $(ONLY),--only "$$ONLY") $(if $(SET),--set "$$SET") \
           $(if $(AGAIN),--again)
 
 .PHONY: book figures test test-browser lab edit lint pair clean

@@ -2,7 +2,7 @@
 
 Whatever a user can get wrong ends in one line on stderr and exit code 2; --traceback
 shows where it came from. Exit code 1 means that the work was done and the answer is no:
-a chapter failed, a check does not hold.
+a chapter failed, a check does not hold. A command loads what it needs, and no more.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pudm_lib as pu
-from pudm_lib.machine import paths, stopping
+from pudm_lib.machine import paths, stopping, terminal
 
 # What `run` prints of a result.
 SHOWN = (
@@ -26,6 +26,7 @@ SHOWN = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
+    terminal.print_anywhere()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     traceback = "--traceback" in arguments or bool(os.environ.get("PUDM_TRACEBACK"))
     try:
@@ -46,43 +47,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise ValueError(f"{message} (see {self.prog} --help)")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = terminal.Parser(
         prog="python -m pudm_lib",
         description="Keep diffusion models from generating what nobody wants.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--traceback", action="store_true", help="show where an error came from"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, function, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    def command(name: str, function, text: str, fill=None) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, fill=fill)
         sub.set_defaults(command=function)
         # Accepted after the command as well; `main` looks for it.
         sub.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
         return sub
 
-    _add_run(command("run", _run, "train, sample and measure one experiment"))
-    _add_book(command("book", _book, "run the chapters headless"))
-    _add_claims(command("claims", _claims, "what the figures claim, and if it holds"))
-    doctor = "what this machine has, lacks and takes for a model"
-    command("doctor", _print, doctor).set_defaults(lines=lambda _: pu.book.report())
-    _add_data(command("data", _print, "find, fetch and look at data sets"))
+    command("run", _run, "train, sample and measure one experiment", _add_run)
+    command("book", _book, "run the chapters headless", _add_book)
+    command("claims", _claims, "what the figures claim, and if it holds", _add_claims)
+    doctor = command(
+        "doctor", _print, "what this machine has, lacks and takes for a model"
+    )
+    doctor.set_defaults(lines=lambda _: pu.book.report())
+    command("data", _print, "find, fetch and look at data sets", _add_data)
     return parser
 
 
 def _add_preset(parser, default: str | None = "laptop") -> None:
     text = f"default: {default}" if default else "default: all that are there"
-    parser.add_argument(
-        "--preset", choices=pu.experiments.settings.PRESETS, default=default, help=text
-    )
+    text = f"ci, laptop, gpu or paper; {text}"
+    parser.add_argument("--preset", type=_preset, default=default, help=text)
+
+
+def _preset(word: str) -> str:
+    try:
+        pu.experiments.check_preset(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return word
 
 
 def _add_run(parser) -> None:
@@ -95,16 +99,14 @@ def _add_run(parser) -> None:
         action="store_true",
         help="the papers' FID as well; needs torch-fidelity and its weights",
     )
-    names = [
-        name for name in pu.experiments.settings.setting_fields() if name != "seed"
-    ]
+    names = [name for name in pu.experiments.setting_fields() if name != "seed"]
     _add_settings(parser, names)
 
 
 def _add_settings(parser, names: Sequence[str]) -> None:
-    laptop = pu.experiments.settings.experiment("laptop").flat()
+    laptop, known = pu.experiment("laptop").flat(), pu.experiments.setting_fields()
     for name in names:
-        setting = pu.experiments.settings.setting_fields()[name]
+        setting = known[name]
         text = setting.metadata["help"].replace("%", "%%")  # argparse formats it
         if name == "beta":
             text += ", or auto: estimated from U and S"
@@ -128,22 +130,24 @@ def _beta(text: str) -> float | str:
 
 def _settings(options) -> dict:
     given = vars(options)
-    return {n: given[n] for n in pu.experiments.settings.setting_fields() if n in given}
+    return {n: given[n] for n in pu.experiments.setting_fields() if n in given}
 
 
 def _run(options) -> int:
-    asked = partial(
-        pu.experiments.settings.experiment, options.preset, **_settings(options)
-    )
+    asked = partial(pu.experiment, options.preset, **_settings(options))
     results = pu.run_many([asked(seed=seed) for seed in options.seeds])
     if not pu.machine.processes.is_main():
         return 0
     table = pu.frame(results)[SHOWN]
     table.columns = [n.replace("non_", "non-").replace("_", " ") for n in SHOWN]
     print(table.to_string(index=False, float_format="{:.3f}".format))
-    for e in (result.experiment for result in results):
+    for result in results:
+        e = result.experiment
+        notes = pu.measures.not_measured(result.numbers, SHOWN)
         if e.beta_estimate is not None:
-            print(f"{e.seed:>4}  beta={e.training.beta}, from {e.beta_estimate}")
+            notes += [f"beta={e.training.beta}, from {e.beta_estimate}"]
+        for line in notes:
+            print(f"{e.seed:>4}  {line}")
     print(f"judge right on {results[0].numbers['judge_accuracy']:.1%} of test images")
     if options.inception:
         for result in results:
@@ -180,10 +184,11 @@ def _add_book(parser) -> None:
 
 
 def _book(options) -> int:
+    only = [name.strip() for item in options.only for name in item.split(",")]
     passed = pu.book.run_book(
         options.preset,
-        only=[name for item in options.only for name in item.split(",") if name],
-        settings=dict(pu.book.parse_setting(text) for text in options.settings),
+        only=only,
+        settings=pu.book.parse_settings(*options.settings),
         publish_after=options.publish,
         again=options.again,
     )
@@ -192,15 +197,10 @@ def _book(options) -> int:
 
 def _add_claims(parser) -> None:
     _add_preset(parser, default=None)
-    parser.add_argument(
-        "--committed", action="store_true", help="of figures/, not of the run just made"
-    )
-    parser.add_argument(
-        "--table", action="store_true", help="print README's table (committed figures)"
-    )
-    parser.add_argument(
-        "--write-readme", action="store_true", help="put that table into README.md"
-    )
+    switch = partial(parser.add_argument, action="store_true")
+    switch("--committed", help="of figures/, not of the run just made")
+    switch("--table", help="print README's table (committed figures)")
+    switch("--write-readme", help="put that table into README.md")
 
 
 def _claims(options) -> int:
@@ -219,21 +219,24 @@ def _claims(options) -> int:
 def _add_data(parser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="which data sets are found, and where")
-    listing.set_defaults(lines=lambda _: pu.book.found_sets())
+    listing.set_defaults(lines=lambda _: pu.data.found_sets())
     fetch = actions.add_parser("fetch", help="download a data set into PUDM_DATA")
     fetch.set_defaults(lines=lambda options: [pu.book.fetch_set(options.name)])
-    fetch.add_argument("name", choices=pu.data.datasets.NAMES)
-    show = actions.add_parser("show", help="draw images of a split, hidden ones marked")
-    show.set_defaults(lines=_show)
-    show.add_argument("dataset", help="a name, a folder or an .npz file")
-    sizes = [f.name for f in fields(pu.data.splits.DataSettings) if f.name != "dataset"]
-    _add_settings(show, sizes)
-    _add_preset(show)
-    show.add_argument("--out", type=Path, required=True, help="a .png file")
+    fetch.add_argument("name", choices=pu.data.NAMES)
+    text = "draw images of a split, hidden ones marked"
+    actions.add_parser("show", help=text, fill=_add_show).set_defaults(lines=_show)
+
+
+def _add_show(parser) -> None:
+    parser.add_argument("dataset", help="a name, a folder or an .npz file")
+    sizes = [f.name for f in fields(pu.data.DataSettings) if f.name != "dataset"]
+    _add_settings(parser, sizes)
+    _add_preset(parser)
+    parser.add_argument("--out", type=Path, required=True, help="a .png file")
 
 
 def _show(options) -> list[str]:
-    chosen = pu.experiments.settings.experiment(options.preset, **_settings(options))
+    chosen = pu.experiment(options.preset, **_settings(options))
     return [pu.book.show_split(chosen, options.out)]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pudm_lib.book import execute
 from pudm_lib.book import runner as book
-from pudm_lib.book.chapters import parse_setting, solutions
+from pudm_lib.book.chapters import parse_settings, solutions
 from pudm_lib.book.fresh import alone, publish
 from pudm_lib.machine import paths
 
@@ -48,16 +48,23 @@ def test_project_root_is_where_pudm_root_says(project):
         ("dataset=mnist", "mnist"),
         ("normal=cat,dog", "cat,dog"),
         ("rate=1=2", "1=2"),
+        ("seeds=[0, 1]", [0, 1]),
+        ("dataset=my pictures/a = b", "my pictures/a = b"),
+        ("beta={[]: 1}", "{[]: 1}"),
     ],
 )
 def test_settings_are_literals_or_words(text, value):
-    assert parse_setting(text) == (text.partition("=")[0], value)
+    name = text.partition("=")[0]
+    assert parse_settings(text) == {name: value}
+    assert parse_settings(f"first=[1, 2]  {text}\tlast=3") == (
+        {"first": [1, 2], name: value, "last": 3}
+    )
 
 
-@pytest.mark.parametrize("text", ["beta", "beta=", "=0.2", "be ta=1"])
+@pytest.mark.parametrize("text", ["", "beta", "beta=", "=0.2", "a, b=1", "beta x=1"])
 def test_a_setting_without_name_or_value_is_refused(text):
     with pytest.raises(ValueError, match="must be name=value"):
-        parse_setting(text)
+        parse_settings(text)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +79,17 @@ def test_a_setting_without_name_or_value_is_refused(text):
         ({"seeds": 3}, "seeds=3"),
         ({"seeds": [0, "one"]}, "seeds="),
         ({"seeds": [0.5]}, "seeds="),
+        ({"seeds": []}, "seeds=.., must be a list of 2 or more"),
+        ({"seeds": [1, 1]}, "seeds=.1, 1., must be a list of 2 or more"),
+        ({"seeds": [0, -1]}, "seeds=.0, -1., must be >= 0"),
+        ({"steps": 0}, "steps=0, must be >= 1"),
+        ({"steps": -(10**50)}, r"steps=-10+\.\.\.0+, must be >= 1"),
+        ({"beta": float("inf")}, "beta=inf, must be finite"),
+        ({"beta": float("nan")}, "beta=nan, must be finite"),
+        (
+            {"beta": "-" * 1000},
+            r"beta='-+\.\.\.-+' for 01_first, must be .* 0.1 .float",
+        ),
         ({"preset": "gpu"}, "--preset"),
     ],
 )

@@ -1,6 +1,8 @@
 """The command line: bad input ends in one line that says what is allowed."""
 
+import doctest
 import json
+import os
 import subprocess
 import sys
 
@@ -9,11 +11,12 @@ import pytest
 from conftest import ROOT, replace_judge
 from PIL import Image
 
+import pudm_lib as pu
 from pudm_lib.__main__ import main
 from pudm_lib.book import claims, doctor
 from pudm_lib.experiments import one as experiments
 from pudm_lib.experiments.settings import experiment, setting_fields
-from pudm_lib.machine import paths, store
+from pudm_lib.machine import paths, store, terminal
 
 CI = ("run", "--preset", "ci")
 
@@ -49,6 +52,8 @@ def refused(project, capsys, monkeypatch):
         (("--beta", "nan"), ["beta=nan", "[0, 1)"]),
         (("--beta", "high"), ["--beta", "'high'", "a number or auto"]),
         (("--betta", "0.1"), ["--betta", "--help"]),
+        (("--learning-rate", "inf"), ["learning_rate=inf", "finite and > 0"]),
+        (("--guidance-scale", "inf"), ["guidance_scale=inf", "finite and >= 0"]),
         (("--seeds", "-1"), ["seed=-1"]),
         (("--steps", "0"), ["steps=0", ">= 1"]),
         (("--num-sensitive", "5000"), ["num_sensitive=5000", "616 sensitive"]),
@@ -139,6 +144,11 @@ def test_an_unwritable_folder(refused, project, monkeypatch):
         (("book", "--set", "betta=2"), ["'betta'", "beta"]),
         (("book", "--set", "beta=high"), ["beta='high'", "float"]),
         (("book", "--set", "beta"), ["name=value"]),
+        (("book", "--set", "beta=" + "-" * 1000), ["beta='--", "...--", "float"]),
+        (("book", "--set", "beta=" + "[" * 1000), ["beta='[[", "float"]),
+        (("book", "--only", ""), ["no chapter ''", "01_first"]),
+        (("book", "--only", "01, ,"), ["no chapter ''", "01_first"]),
+        (("claims", "--preset", "lap"), ["'lap'", "laptop", "paper"]),
         (("book", "--preset", "ci", "--publish"), ["ci"]),
         (("claims",), ["no figures", "make book"]),
         (("claims", "--committed", "--preset", "gpu"), ["no figures", "'gpu'"]),
@@ -165,6 +175,85 @@ def test_as_a_program():
     )
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: beta=2.0") and done.stderr.count("\n") == 1
+
+
+def program(*arguments: str, code: str = "", **environment: str):
+    """A process of its own, with another environment."""
+    run = ["-c", code, *arguments] if code else ["-m", "pudm_lib", *arguments]
+    return subprocess.run(
+        [sys.executable, *run],
+        cwd=ROOT,
+        capture_output=True,
+        encoding=environment.get("PYTHONIOENCODING", "utf-8"),
+        env=os.environ | environment,
+        timeout=600,
+    )
+
+
+LOADED = """
+import sys
+from pudm_lib.__main__ import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+print("loaded", *sys.modules)
+"""
+
+
+@pytest.mark.parametrize("command", ["--help", "data list", "claims --committed"])
+def test_what_needs_no_numbers_loads_no_torch(command):
+    done = program(*command.split(), code=LOADED)
+    text, _, loaded = done.stdout.rpartition("loaded ")
+    assert done.returncode == 0 and len(text) > 100, done.stderr
+    heavy = {"torch", "torchvision", "diffusers", "accelerate", "matplotlib", "sklearn"}
+    assert not heavy & {*loaded.split()}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize("command", ["claims --committed", "claims --table"])
+def test_prints_in_plain_letters_where_the_terminal_has_no_others(command, encoding):
+    done = program(*command.split(), PYTHONIOENCODING=encoding)
+    assert done.returncode == 0 and done.stderr == "" and ">= 0.95" in done.stdout
+    assert doctest.testmod(terminal) == (0, 1)
+
+
+def test_reads_and_prints_where_the_locale_knows_ascii_only():
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = program("claims", "--committed", **plain)
+    assert done.returncode == 0 and ">= 0.95" in done.stdout, done.stderr
+    done = program("data", "fetch", "caf\udcc3\udca9 τ", PYTHONIOENCODING="ascii")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: argument name: invalid choice: 'caf")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"RANK": "1"},
+        {"WORLD_SIZE": "2"},
+        {"RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "2", "LOCAL_RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "one", "LOCAL_RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "-1", "LOCAL_RANK": "0", "WORLD_SIZE": "2"},
+    ],
+)
+def test_half_of_what_torchrun_says_is_refused(refused, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    line = refused(*CI)
+    assert "RANK below WORLD_SIZE" in line and "torchrun" in line
+    assert all(f"{name}='{value}'" in line for name, value in variables.items())
+
+
+def test_a_distance_that_is_no_number_says_why(monkeypatch, capsys):
+    monkeypatch.setattr("pudm_lib.measures.numbers.copies_share", lambda *_: 0.0)
+    few = ["--num-unlabeled-normal", "1", "--seeds", "2"]
+    assert main([*CI, *few]) == 0
+    out = capsys.readouterr().out
+    for kind in ("pixels", "classifier"):
+        assert f"frechet_{kind}_floor is not a number: it was to compare 1 of" in out
+    assert out.count("is not a number") == 2
 
 
 def test_help_gives_ranges_and_defaults(capsys):
@@ -253,11 +342,20 @@ def test_readme_table_comes_from_the_committed_figures(written, project, capsys)
 
 
 def test_data_list_and_fetch(project, capsys):
+    raw = project / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
     assert main(["data", "list"]) == 0
     out = capsys.readouterr().out
-    assert "digits   1,221 train + 576 test" in out
+    assert "digits   inside scikit-learn" in out
     assert "mnist    not found; `python -m pudm_lib data fetch mnist`" in out
     assert str(project / "data") in out
+    (raw / "train-images-idx3-ubyte").touch()
+    assert main(["data", "list"]) == 0
+    assert f"mnist    in {raw}\n" in capsys.readouterr().out
+    assert {*pu.data.known.FOLDERS} == {*pu.data.NAMES} - {"digits"}
+    reading = "\n".join(pu.book.readable_sets())
+    assert "digits   1,221 train + 576 test" in reading
+    assert "mnist    unreadable" in reading or "mnist    not found" in reading
     assert main(["data", "fetch", "digits"]) == 0
     assert "1,221 train + 576 test images" in capsys.readouterr().out
 

@@ -109,6 +109,12 @@ def page(project):
     return make
 
 
+@pytest.mark.parametrize("beta", [float("nan"), float("inf")])
+def test_a_value_that_no_chapter_can_use_is_refused_where_it_is_set(page, beta):
+    with pytest.raises(ValueError, match=f"beta={beta}, must be finite"):
+        page(beta=beta)
+
+
 def draw(page, alt="A line\n    that rises.", **options):
     with page.figure("05_line", **options) as (fig, ax):
         ax.plot([0, 1])

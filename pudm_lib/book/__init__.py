@@ -9,15 +9,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     """.split(),
     submod_attrs={
         "chapters": """
-            Chapter check_settings notebooks_folder parse_setting read_chapter
-            settings_of solutions
+            Chapter check_settings check_values notebooks_folder parse_settings
+            read_chapter settings_of solutions
         """.split(),
         "claims": """
             as_lines as_markdown as_text check failed predict read_claims
             read_records write_into
         """.split(),
         "committed": "committed_folder study".split(),
-        "data_sets": "fetch_set found_sets show_split".split(),
+        "data_sets": "fetch_set readable_sets show_split".split(),
         "doctor": "machine packages report seconds_a_model".split(),
         "fresh": """
             check_publishable code_hash fingerprint is_up_to_date keep publish

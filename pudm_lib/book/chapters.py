@@ -5,7 +5,9 @@ only warns of an unknown parameter and takes any type; here both are refused.
 """
 
 import ast
+import math
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +45,7 @@ def chapters(only: Sequence[str] = ()) -> list[Chapter]:
     for wanted in only:
         names = (wanted.removesuffix(".py"), wanted.zfill(2))
         called = {name for name in found if name in names or name[:2] in names}
-        if not called:
+        if not (wanted and called):
             raise ValueError(f"no chapter {wanted!r}; there are: {', '.join(found)}")
         chosen |= called
     return [read_chapter(found[name]) for name in sorted(chosen)]
@@ -67,14 +69,24 @@ def read_chapter(path: Path) -> Chapter:
     return Chapter(path.stem, notebook, parameters)
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """ "beta=0.2" -> ("beta", 0.2); what is no Python literal is taken as a word."""
+def parse_settings(*texts: str) -> dict[str, Any]:
+    """ "beta=0.2 seeds=[0, 1]" -> {"beta": 0.2, "seeds": [0, 1]}: a value ends before
+    the next name=. What is no Python literal is taken as a word."""
+    before_a_name = r"\s+(?=[^\W\d]\w*=)"
+    parts = [part for text in texts for part in re.split(before_a_name, text.strip())]
+    return dict(map(_parse_setting, parts))
+
+
+def _parse_setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals and value):
-        raise ValueError(f"--set {text!r}, must be name=value, such as beta=0.2")
+        raise ValueError(
+            f"--set {reprlib.repr(text)}, must be name=value, such as beta=0.2"
+        )
     try:
         return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    # The last two: nested deeper than Python reads.
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return name, value
 
 
@@ -95,7 +107,7 @@ def settings_of(chapter: Chapter, preset: str, settings: Mapping[str, Any]) -> d
     """Those of `settings` that the chapter has, and the preset, of the right types.
 
     Raises:
-        ValueError: a value of another type than the default's.
+        ValueError: a value of another type than the default's, or see `check_values`.
     """
     given = {"preset": preset}
     for name, value in settings.items():
@@ -105,11 +117,35 @@ def settings_of(chapter: Chapter, preset: str, settings: Mapping[str, Any]) -> d
                 value = list(value)  # seeds=0,1,2
             if not _same_kind(value, default):
                 raise ValueError(
-                    f"{name}={value!r} for {chapter.name}, must be of the type of its "
-                    f"default {default!r} ({type(default).__name__})"
+                    f"{name}={reprlib.repr(value)} for {chapter.name}, must be of the "
+                    f"type of its default {default!r} ({type(default).__name__})"
                 )
             given[name] = value
+    check_values(chapter.parameters, given)
     return given
+
+
+def check_values(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise ValueError for numbers that no chapter can use: what is infinite or NaN, a
+    count below 1 (below 0 where the default is 0, which stands for "the preset's"), an
+    empty list, less than two seeds."""
+    for name, value in values.items():
+        default = defaults[name]
+        pairs, wanted = [(value, default)], ""
+        if isinstance(default, list) and default:
+            several = value if isinstance(value, list | tuple) else ()
+            pairs = [(item, default[0]) for item in several]
+            fewest = min(len(default), 2) if name == "seeds" else 1
+            if len({*map(str, several)}) < fewest:
+                wanted = f"a list of {fewest} or more"
+        for number, usual in pairs:
+            least = 0 if "seed" in name or usual == 0 else 1
+            if isinstance(number, float) and not math.isfinite(number):
+                wanted = "finite"
+            if type(usual) is int and type(number) is int and number < least:
+                wanted = f">= {least}"
+        if wanted:
+            raise ValueError(f"{name}={reprlib.repr(value)}, must be {wanted}")
 
 
 def _same_kind(value: Any, default: Any) -> bool:

@@ -95,7 +95,7 @@ def read_records(folder: Path) -> list[dict]:
     records = []
     for path in sorted(folder.rglob("*.json")):
         try:
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text(encoding="utf-8"))
             record["figure"], record["preset"], record["claims"]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a figure record: {error!r}") from error
@@ -179,7 +179,7 @@ def write_into(readme: Path, table: str) -> None:
     Raises:
         ValueError: the file lacks the markers.
     """
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

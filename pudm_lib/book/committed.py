@@ -49,7 +49,7 @@ def study(
         path = committed_folder("laptop") / path.name
     if not path.exists():
         raise ValueError(f"{path} is not there: {_REMEDY}")
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     for key, value in made_for.items():
         had = record["parameters"].get(key)
         if had != value:

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pudm_lib.book.style import image_sheet, new_figure
-from pudm_lib.data.datasets import NAMES, open_dataset
+from pudm_lib.data.datasets import open_dataset
+from pudm_lib.data.known import NAMES
 from pudm_lib.data.pixels import DataError
 from pudm_lib.data.splits import make_split
 from pudm_lib.experiments.settings import Experiment
 from pudm_lib.machine.paths import data_root, make_folder, one_line
 
 
-def found_sets() -> Iterator[str]:
-    """Which of the sets known by name are found, and where it was looked: lines."""
+def readable_sets() -> Iterator[str]:
+    """Which of the sets known by name can be read, and how many images they have."""
     yield f"data sets, looked for in {data_root()} (set by PUDM_DATA):"
     for name in NAMES:
         try:

@@ -31,7 +31,9 @@ def code_hash() -> str:
     belongs to the next process."""
     package = Path(__file__).parents[1]
     files = package.rglob("*.py")
-    return short_hash({str(f.relative_to(package)): f.read_text() for f in files})
+    return short_hash(
+        {str(f.relative_to(package)): f.read_text(encoding="utf-8") for f in files}
+    )
 
 
 def fingerprint(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
@@ -62,7 +64,7 @@ def is_up_to_date(executed: Path, chapter: Chapter, parameters: Mapping) -> bool
     """True if `executed` came from this chapter and all its figures lie untouched."""
     note = _note(executed)
     there = executed.exists() and note.exists()
-    return there and note.read_text() == _state(chapter, parameters)
+    return there and note.read_text(encoding="utf-8") == _state(chapter, parameters)
 
 
 def begin(executed: Path) -> None:

@@ -26,7 +26,7 @@ import matplotlib.pyplot as plt
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from pudm_lib.book.chapters import notebooks_folder, read_chapter
+from pudm_lib.book.chapters import check_values, notebooks_folder, read_chapter
 from pudm_lib.book.claims import as_lines, check, failed, predict
 from pudm_lib.book.committed import committed_folder, study
 from pudm_lib.book.style import new_figure, use_book_style
@@ -90,6 +90,7 @@ class Page:
         self.chapter, self.preset = chapter, names["preset"]
         check_preset(self.preset)
         self.parameters = {name: names[name] for name in defaults}
+        check_values(defaults, self.parameters)
         free = {name: self.parameters.get(name) for name in ("preset", "studies")}
         as_written = self.parameters | free == defaults | free
         self.judged = as_written and self.preset in presets

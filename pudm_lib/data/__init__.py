@@ -4,9 +4,10 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules="datasets pixels splits".split(),
+    submodules="datasets known pixels splits".split(),
     submod_attrs={
-        "datasets": "GROUPS NAMES data_stamp find_own open_dataset".split(),
+        "datasets": "GROUPS data_stamp find_own open_dataset".split(),
+        "known": "NAMES found_sets".split(),
         "pixels": """
             DataError ImageSource SHOWN cut_in_two decode from_png held_out in_files
             in_memory pixel_features read_resized resize to_display

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from torchvision import datasets as tv
 
+from pudm_lib.data.known import NAMES
 from pudm_lib.data.pixels import (
     DataError,
     ImageSource,
@@ -21,8 +22,6 @@ from pudm_lib.data.pixels import (
     in_memory,
 )
 from pudm_lib.machine.paths import data_root, one_line, project_root
-
-NAMES = ("digits", "mnist", "cifar10", "stl10", "celeba")
 
 # The reader, and what it calls the training and the test part.
 TORCHVISION = {

@@ -4,7 +4,9 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules="checks compiling devices paths processes stopping store".split(),
+    submodules="""
+        checks compiling devices paths processes stopping store terminal
+    """.split(),
     submod_attrs={
         "checks": "check check_settings setting".split(),
         "compiling": "COMPILE compiled".split(),

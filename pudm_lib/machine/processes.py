@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
@@ -22,11 +20,28 @@ log = logging.getLogger(__name__)
 
 def num_processes() -> int:
     """How many train together; torchrun tells."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return _told_by_torchrun()["WORLD_SIZE"]
 
 
 def is_main() -> bool:
-    return int(os.environ.get("RANK", 0)) == 0
+    return _told_by_torchrun()["RANK"] == 0
+
+
+def _told_by_torchrun() -> dict[str, int]:
+    """Raises ValueError for some of its variables without the others, or for numbers
+    that do not fit: such a process would wait for a first one that is not there."""
+    alone = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1}
+    said = {name: os.environ[name] for name in alone if name in os.environ}
+    if not said:
+        return alone
+    numbers = {name: int(text) for name, text in said.items() if text.isdecimal()}
+    if numbers.keys() != alone.keys() or numbers["RANK"] >= numbers["WORLD_SIZE"]:
+        words = ", ".join(f"{name}={text!r}" for name, text in said.items())
+        raise ValueError(
+            f"{words}, must be RANK below WORLD_SIZE with LOCAL_RANK, as torchrun sets "
+            "them, or none of the three: unset them, or start with torchrun"
+        )
+    return numbers
 
 
 def agreed(value: Any, device: str) -> Any:
@@ -37,6 +52,10 @@ def agreed(value: Any, device: str) -> Any:
     """
     if num_processes() == 1:
         return value
+    # Loads torch, which much of the command line does not need.
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
     PartialState(cpu=device == "cpu")
     return broadcast_object_list([value])[0]
 

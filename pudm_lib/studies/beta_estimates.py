@@ -188,4 +188,4 @@ def measure_draw(draw: Draw, *, report=None) -> dict:
         write_atomically(draw.path, json.dumps(facts))
     if report is not None:
         report(1, "")
-    return json.loads(draw.path.read_text())
+    return json.loads(draw.path.read_text(encoding="utf-8"))

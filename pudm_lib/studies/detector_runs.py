@@ -95,7 +95,7 @@ def measure_model(
             "coarse": [[*key, *scores] for key, scores in coarse.items()],
         }
         write_atomically(path, json.dumps(kept, default=np.ndarray.tolist))
-    kept = json.loads(path.read_text())
+    kept = json.loads(path.read_text(encoding="utf-8"))
     found, coarse = (
         {(size, t): (np.array(r), np.array(g)) for size, t, r, g in kept[which]}
         for which in ("found", "coarse")
