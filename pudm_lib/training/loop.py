@@ -9,6 +9,7 @@ was cut off goes on from its checkpoint to the same weights (see `random_generat
 bit by bit on the same number of a CPU's threads, but for rounding on a GPU.
 """
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,8 @@ from pudm_lib.training.batches import Batches, TrainingImages, batch_pieces
 from pudm_lib.training.losses import risk_and_weights
 from pudm_lib.training.settings import TrainingSettings
 from pudm_lib.training.state import HISTORY, TrainingState
+
+log = logging.getLogger(__name__)
 
 # A look at the losses makes a GPU wait for them, so it is taken now and then.
 LOOK_EVERY = 25
