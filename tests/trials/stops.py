@@ -1,7 +1,7 @@
 """Stop a book, a run, a kernel, a worker or a whole group at random moments, start the
 same again, and count what was left, lost, half-written, changed or wrongly believed.
 
-python tests/trials/stops.py [STOPS [SEED]]
+python tests/trials/stops.py [STOPS [SEED [run|seeds|book|make ...]]]
 
 Not run by `make test`: it takes long. Linux: reads /proc. Three stops, then the same
 command to its end. What `python -m pudm_lib` would load is loaded once, here, and each
@@ -90,6 +90,10 @@ class Top:
         self.pid = os.fork()
         if self.pid == 0:
             os.setsid()
+            # Whoever runs the trial may be deaf to them (nohup, a background job).
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             os.chdir(folder)
             for stream in (1, 2):
                 os.dup2(os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
@@ -206,9 +210,11 @@ def same(one: dict, other: dict) -> bool:
 
 def stop_once(place: Place, draw: random.Random, what: str, seconds: float) -> dict:
     """One stop of `what`, and how things are after it."""
-    whom, number = draw.choice(WAYS)
+    there = {"run": "top group", "seeds": "top group worker"}
+    there = there.get(what, "top group kernel worker").split()
+    whom, number = draw.choice([way for way in WAYS if way[0] in there])
     # A kernel or a worker is there only later.
-    after = draw.uniform(0.1 if whom in ("top", "group") else 0.3, 1.0) * seconds
+    after = draw.uniform(0.1 if whom in ("top", "group") else 0.3, 0.8) * seconds
     process = place.start(what)
     time.sleep(after)
     if whom == "group":
@@ -275,23 +281,23 @@ def tell(line: str, found: dict, counts: Counter) -> None:
         print(found["log"])
 
 
-def main(stops: int, seed: int) -> int:
+def main(stops: int, seed: int, commands: list[str]) -> int:
     # What the forked ones would load.
     importlib.import_module("pudm_lib.experiments.many")
     importlib.import_module("pudm_lib.book.runner")
     draw, counts = random.Random(seed), Counter()
     with tempfile.TemporaryDirectory() as place:
         whole, seconds = {}, {}
-        judge = Path(place) / "run" / "runs" / "judges"
-        for what in COMMANDS:
-            here = Place(Path(place) / what, judge if what != "run" else None)
+        judge = Path(place) / commands[0] / "runs" / "judges"
+        for what in commands:
+            here = Place(Path(place) / what, judge if judge.exists() else None)
             start = time.monotonic()
             assert here.start(what).wait() == 0, here.log()
             seconds[what] = time.monotonic() - start
             whole[what] = here.made()
         i = 0
         while counts["stops"] < stops:
-            what = list(COMMANDS)[i % len(COMMANDS)]
+            what = commands[i % len(commands)]
             # Some train the judge as well.
             here = Place(Path(place) / f"{i}", judge if i % 3 else None)
             for _ in range(3):
@@ -315,5 +321,5 @@ def main(stops: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    given = [int(a) for a in sys.argv[1:]]
-    sys.exit(main(*(given + [40, 0][len(given) :])))
+    stops, seed, *commands = sys.argv[1:] + ["40", "0"][len(sys.argv) - 1 :]
+    sys.exit(main(int(stops), int(seed), commands or list(COMMANDS)))
