@@ -32,6 +32,18 @@ PROGRAM = (
 )
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Signals as a terminal's, for the test and what it starts: in the background or
+    under nohup they would be ignored, and that is inherited."""
+    usual = {signal.SIGINT: signal.default_int_handler}
+    usual |= {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, how) for number, how in usual.items()}
+    yield
+    for number, how in before.items():
+        signal.signal(number, how)
+
+
 def gone(pid: int) -> bool:
     """Within a generous time."""
     for _ in range(LONG):
