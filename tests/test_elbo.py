@@ -244,3 +244,15 @@ MODEL = ExactDenoiser(WORLD, ALPHAS)
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("hidden", ["1", ""])
+def test_a_long_sum_has_a_bar_for_who_waits(monkeypatch, hidden):
+    bars = []
+    monkeypatch.setenv("PUDM_HEADLESS", hidden)
+    monkeypatch.setattr(elbo, "tqdm", lambda i, _, **bar: bars.append(bar) or i)
+    model = ExactDenoiser(WORLD, ALPHAS)
+    elbo.elbo_terms(model, X, ALPHAS, **QUADRATURE)
+    options = {"paths": 2, "generator": random_generator(0)}
+    elbo.elbo_monte_carlo(model, X, ALPHAS, **options)
+    assert [bar["disable"] for bar in bars] == [bool(hidden)] * 2

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from pudm_lib import __main__ as main_module
+from pudm_lib import __main__ as command_line
 from pudm_lib.experiments.one import folder
 from pudm_lib.experiments.settings import experiment
 
@@ -142,10 +142,15 @@ def test_a_changed_chapter_makes_only_itself_due(project):
 
 
 def test_a_dry_run_says_what_is_due_and_does_nothing(project):
-    more = ["--config", "seed=[31,32,33]", "-n"]
+    own = "/my pictures/it's/cats,wild dogs"
+    more = ["--config", "seed=[31,32,33]", f'data=[digits/even, "{own}"]', "-n", "-p"]
     output = finished(snakemake(project, *more))
     # The chapters show the models, so a new one makes them due.
-    assert jobs(output) == {"model": 1, "chapter": 2, "all": 1, "total": 4}
+    assert jobs(output) == {"model": 4, "chapter": 2, "all": 1, "total": 7}
+    lines = [x for x in output.splitlines() if "pudm_lib run" in x and "cats" in x]
+    words = shlex.split(lines[0].partition(": ")[2])
+    options = command_line._parser().parse_args(words[3 : words.index(">")])
+    assert (options.dataset, options.normal) == tuple(own.rsplit("/", 1))
     assert not folder(experiment("ci", seed=33, **GRID["settings"])).exists()
 
 
@@ -154,27 +159,8 @@ def test_an_unknown_profile_and_an_unknown_preset_are_refused(project):
     assert "Error: profile" in output and "profiles/cluster" in output, output
     output = finished(snakemake(project, "--config", "preset=huge"), code=1)
     assert "preset='huge', must be one of ci, laptop, gpu, paper" in output
-
-
-@pytest.mark.parametrize(
-    "given, words",
-    [
-        ("data=digits", "data='digits' in the grid, must be dataset/normal"),
-        ("seed=[]", "seed=[] in the grid, must have at least one value"),
-    ],
-)
-def test_a_grid_that_is_none_is_refused(project, given, words):
-    assert words in finished(snakemake(project, "--config", given, "-n"), code=1)
-
-
-def test_a_data_set_may_be_a_path_with_spaces(project):
-    given = ["data=/my pictures/it's/cats,wild dogs", "seed=31", "chapter=[]"]
-    output = finished(snakemake(project, "--config", *given, "-n", "-p"))
-    line = next(x for x in output.splitlines() if "pudm_lib run" in x)
-    words = shlex.split(line.partition(": ")[2])
-    options = main_module._parser().parse_args(words[3 : words.index(">")])
-    assert options.dataset == "/my pictures/it's"
-    assert options.normal == "cats,wild dogs"
+    output = finished(snakemake(project, "--config", "data=digits"), code=1)
+    assert "data='digits' in the grid, must be dataset/normal" in output
 
 
 @pytest.mark.parametrize("name", ["local", "slurm", "kubernetes"])

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from pudm_lib.diffusion.process import (
     add_noise,
@@ -25,6 +26,7 @@ from pudm_lib.diffusion.process import (
     step_betas,
 )
 from pudm_lib.machine.checks import check
+from pudm_lib.machine.paths import headless
 
 Model = Callable[[Tensor, Tensor], Any]
 
@@ -97,7 +99,7 @@ def elbo_terms(
     eps_wide = eps.repeat_interleave(len(x0), dim=0)
     dims = x0[0].numel()
     terms = []
-    for t in range(len(alphas_cumprod)):
+    for t in _levels(len(alphas_cumprod)):
         x_t = add_noise(x0_wide, eps_wide, t, alphas_cumprod)
         mean = reverse_mean(x_t, _eps_hat(model, x_t, t), t, alphas_cumprod)
         # At the first step the posterior is x0 itself: the same line serves both.
@@ -133,7 +135,7 @@ def elbo_monte_carlo(
     sigmas2 = reverse_variances(alphas_cumprod, variance)
     x = x0.expand(paths, *x0.shape).flatten(0, 1)  # (paths * B, ...)
     total = x.new_zeros(len(x))
-    for t in range(len(alphas_cumprod)):
+    for t in _levels(len(alphas_cumprod)):
         centre = (1 - betas[t]).sqrt().to(x) * x
         noise = torch.empty_like(x).normal_(generator=generator)
         x_next = centre + betas[t].sqrt().to(x) * noise
@@ -180,13 +182,19 @@ def model_density_on_grid(
         )
     points = grid[:, None]  # (G, 1)
     density = _log_normal(points, torch.zeros_like(points), 1.0).exp()
-    for t in reversed(range(len(alphas_cumprod))):
+    for step in _levels(len(alphas_cumprod)):
+        t = len(alphas_cumprod) - 1 - step
         mean = reverse_mean(points, _eps_hat(model, points, t), t, alphas_cumprod)
         squares = (grid - mean).square()  # (G of x_t, G of x_{t-1})
         kernel = torch.exp(-squares / (2 * sigmas2[t]))
         kernel = kernel / (2 * math.pi * sigmas2[t]).sqrt()
         density = (density * spacing) @ kernel
     return density
+
+
+def _levels(count: int) -> tqdm:
+    """0 .. count - 1, with a bar where that takes longer than a second."""
+    return tqdm(range(count), "noise levels", delay=1, leave=False, disable=headless())
 
 
 def _check_schedule(alphas_cumprod: Tensor) -> None:

@@ -23,7 +23,7 @@ from pudm_lib.machine.paths import write_atomically
 VERSION = {
     "data": 1,  # which images are in U, S, N and the test set, and their pixels
     "training": 1,  # batches, noise, networks, losses, optimiser: the weights
-    "sampling": 1,  # the samples of given weights
+    "sampling": 2,  # the samples of given weights
     "guidance": 1,  # the samples of given weights, where there is a condition
     "judge": 1,  # the judge's weights and what it calls sensitive
     "measures": 1,  # the numbers of given samples and a given judge
