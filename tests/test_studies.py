@@ -105,7 +105,7 @@ def test_publishing_measures_what_others_read(chapter, monkeypatch):
         given.update(parameters)
         return book.ChapterRun(chapter.name, 0.0)
 
-    monkeypatch.setattr(book, "_run_chapter", run_chapter)
+    monkeypatch.setattr(book, "run_chapter", run_chapter)
     monkeypatch.setattr(book, "publish", lambda *_: "somewhere")
     book.run_book("laptop")
     assert given == {"preset": "laptop"}
