@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import ROOT
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 from visit import empty_page, jupyterlab
 
 LAB = (sys.executable, "-m", "pudm_lib.book.lab")
@@ -65,9 +65,16 @@ def save(page: Page) -> None:
     def saved(response) -> bool:
         return response.request.method == "PUT" and CHAPTER in response.url
 
-    with page.expect_response(saved) as waited:
-        page.keyboard.press("Control+s")
-    assert waited.value.ok
+    for _ in range(20):  # JupyterLab drops a save that comes while another one ends
+        try:
+            with page.expect_response(saved, timeout=15_000) as waited:
+                page.keyboard.press("Control+s")
+        except TimeoutError:
+            continue
+        assert waited.value.ok
+        break
+    else:
+        pytest.fail("JupyterLab did not save")
     expect(page.locator(".jp-Dialog")).to_have_count(0)
 
 
